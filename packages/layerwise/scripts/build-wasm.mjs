@@ -49,22 +49,21 @@ if (force || !existsSync(output) || !readFileSync(output, "utf8").startsWith(sta
   console.log(`${shown(output)}: ${binary.length} bytes of WebAssembly`);
 }
 
-/** @returns {Promise<Uint8Array>} the compiled module */
+/** @returns the compiled module */
 async function compile() {
   const { default: asc } = await import("assemblyscript/asc");
   const baseDir = dirname(entry);
-  /** @type {Uint8Array | undefined} */
+  /** @type {Uint8Array<ArrayBuffer> | undefined} */
   let binary;
-  const { error, stderr } = await asc.main(
+  const { error } = await asc.main(
     [basename(entry), "--baseDir", baseDir, "--outFile", "kernels.wasm", ...flags],
     {
+      stderr: process.stderr,
       writeFile: (name, contents) => {
-        if (name === "kernels.wasm" && typeof contents !== "string") binary = contents;
+        if (name === "kernels.wasm") binary = Uint8Array.from(Buffer.from(contents));
       },
     },
   );
-  const messages = stderr.toString().trim();
-  if (messages !== "") console.error(messages);
   if (error !== null) fail(error.message);
   if (binary === undefined) fail("the AssemblyScript compiler wrote no binary");
   if (!WebAssembly.validate(binary)) fail("the compiled module is not valid WebAssembly");

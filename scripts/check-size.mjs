@@ -1,0 +1,45 @@
+// What each entry point of the library costs a page: everything it exports, minified and gzipped,
+// kernels included. Fails when one is over its budget.
+
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const budgets = {
+  index: 15_000,
+  quantization: 5_000,
+  checkpoint: 5_000,
+};
+
+let exceeded = false;
+for (const [entry, budget] of Object.entries(budgets)) {
+  const file = fileURLToPath(new URL(`../packages/layerwise/dist/${entry}.js`, import.meta.url));
+  const { outputFiles } = await build({
+    entryPoints: [file],
+    bundle: true,
+    minify: true,
+    write: false,
+    format: "esm",
+    platform: "neutral",
+    target: "es2022",
+    legalComments: "none",
+  });
+  const minified = outputFiles.reduce((sum, output) => sum + output.contents.length, 0);
+  const gzipped = outputFiles.reduce(
+    (sum, output) => sum + gzipSync(output.contents, { level: 9 }).length,
+    0,
+  );
+  const verdict = gzipped <= budget ? "within" : "OVER";
+  exceeded ||= gzipped > budget;
+  const name = entry === "index" ? "layerwise" : `layerwise/${entry}`;
+  console.log(
+    `${name}: ${kilobytes(gzipped)} gzipped (${kilobytes(minified)} minified), ` +
+      `${verdict} its budget of ${kilobytes(budget)}`,
+  );
+}
+if (exceeded) process.exit(1);
+
+/** @param {number} bytes */
+function kilobytes(bytes) {
+  return `${(bytes / 1000).toFixed(2)} KB`;
+}
