@@ -75,7 +75,7 @@ export default defineConfig(
       "no-console": "off",
       "import-x/no-cycle": ["error", { ignoreExternal: true }],
       "import-x/no-self-import": "error",
-      "import-x/no-duplicates": ["error", { "prefer-inline": true }],
+      "import-x/no-duplicates": "error",
       "import-x/first": "error",
       "import-x/newline-after-import": "error",
       "import-x/order": [
@@ -85,7 +85,7 @@ export default defineConfig(
           alphabetize: { order: "asc" },
         },
       ],
-      "@typescript-eslint/consistent-type-imports": ["error", { fixStyle: "inline-type-imports" }],
+      "@typescript-eslint/consistent-type-imports": "error",
       "@typescript-eslint/no-floating-promises": "error",
       "@typescript-eslint/no-explicit-any": "error",
       "@typescript-eslint/switch-exhaustiveness-check": "error",

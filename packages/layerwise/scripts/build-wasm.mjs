@@ -19,6 +19,8 @@ const flags = [
   "--noAssert",
   ...["--runtime", "stub"],
   ...["--enable", "simd"],
+  // Shared, so that views outlive the memory's growth and threads can join; 65,536 pages are 4 GiB.
+  ...["--enable", "threads", "--sharedMemory", "--maximumMemory", "65536"],
   // The loader owns the memory: parameters lie in it before the kernels are instantiated.
   ...["--importMemory", "--noExportMemory"],
   // Without an abort function the module imports nothing but its memory.
