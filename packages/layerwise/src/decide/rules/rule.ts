@@ -1,0 +1,45 @@
+/** What a trust-ratio rule is: plain arithmetic over the norms of one layer. */
+
+/** The norms of one layer in one step, and the numbers that rules weigh them by. */
+export interface LayerNorms {
+  /** ‖w‖ before the step. */
+  readonly weight: number;
+  /** ‖c·g‖: after gradScale and clipping. */
+  readonly gradient: number;
+  /** ‖u‖ or ‖d‖, whichever {@link TrustRatioRule.measures} asks for; 0 if it asks for neither. */
+  readonly update: number;
+  readonly weightDecay: number;
+  /** γ, the learning rate of this step. */
+  readonly learningRate: number;
+}
+
+/** What a layer gets whose norms give no ratio: "unit" r = 1, "freeze" r = 0. */
+export type WhenZero = "unit" | "freeze";
+
+/**
+ * What a field of a rule may be: a choice of strings, a flag, or a number ≥ 0. Options are checked
+ * against it.
+ */
+export type FieldKind = readonly string[] | "boolean" | "non-negative";
+
+export interface TrustRatioRule<Fields> {
+  readonly defaults: Fields;
+  /** Every field but `rule` itself, and what it may be. */
+  readonly fields: { readonly [Field in Exclude<keyof Fields, "rule">]-?: FieldKind };
+  /** The norms that the ratio needs: of w, and of the direction d or the update u. */
+  measures(fields: Fields): { weights: boolean; update: "direction" | "update" | "nothing" };
+  /** Where the ratio goes: into d before the momentum (classic: together with γ), or into the step. */
+  placement(fields: Fields): "classic" | "before" | "after";
+  ratio(fields: Fields, norms: LayerNorms): number;
+}
+
+export const WHEN_ZERO: readonly WhenZero[] = ["unit", "freeze"];
+
+/**
+ * A layer at zero, or a quotient without denominator, says nothing of the scale of a step. The step
+ * then goes unscaled, so that a bias that starts at 0 learns (LARC, timm and optax do the same);
+ * with "freeze" it does not, which is what bitsandbytes does with a layer at zero.
+ */
+export function ratioWhenZero(whenZero: WhenZero): number {
+  return whenZero === "freeze" ? 0 : 1;
+}

@@ -1,0 +1,110 @@
+/**
+ * What a kernel does: the two passes of a step that touch arrays, *measure* and *apply*.
+ *
+ * Kernels know nothing of options or rules. They get arrays and the numbers of an
+ * {@link UpdateEquation} and give back sums of squares, which can be added up over ranges, threads
+ * and the shards of a cluster.
+ */
+
+/** Momentum as one float32 per element. */
+export interface Float32Momentum {
+  readonly kind: "float32";
+  readonly values: Float32Array;
+}
+
+/** Momentum as one code per element and one absmax per 256 elements. */
+export interface BlockwiseMomentum {
+  readonly kind: "blockwise";
+  readonly codes: Uint8Array;
+  readonly absmax: Float32Array;
+}
+
+export type Momentum = Float32Momentum | BlockwiseMomentum;
+
+/** The arrays of one layer, or of one shard of it. All have the same number of elements. */
+export interface LayerArrays {
+  readonly weights: Float32Array;
+  readonly gradient: Float32Array;
+  /** null: the layer keeps no momentum, the update is the direction. */
+  readonly momentum: Momentum | null;
+}
+
+/**
+ * A layer's step as numbers. With weights w, gradient g and stored momentum m (0 on a first step):
+ *
+ *     d = gradientFactor·g + weightFactor·w
+ *     m ← decay·m + accumulation·d        (without momentum: m = d, not kept)
+ *     u = m, or d + lookahead·m           (lookahead > 0: Nesterov)
+ *     w ← w − stepSize·u
+ */
+export interface UpdateEquation {
+  readonly gradientFactor: number;
+  readonly weightFactor: number;
+  readonly decay: number;
+  readonly accumulation: number;
+  readonly lookahead: number;
+  readonly stepSize: number;
+  /** Elements whose gradient is exactly 0 keep w and m, and count 0 in the sum of u². */
+  readonly skipZeros: boolean;
+}
+
+/** Which sums of squares a pass should return. */
+export interface SumsWanted {
+  readonly weights: boolean;
+  readonly update: boolean;
+}
+
+/** Work on one layer. */
+export interface KernelTask {
+  readonly arrays: LayerArrays;
+  readonly equation: UpdateEquation;
+  readonly sums: SumsWanted;
+}
+
+/** Sums of squares, in float64; 0 where a sum was not wanted. They add up over ranges and shards. */
+export interface SumsOfSquares {
+  readonly weights: number;
+  /** Of the gradient as it was given, unscaled. NaN or Infinity exactly if an element is not finite. */
+  readonly gradient: number;
+  readonly update: number;
+}
+
+export const NO_SUMS: SumsOfSquares = { weights: 0, gradient: 0, update: 0 };
+
+/** Adds the sums of two ranges or shards. Add in a fixed order: float64 addition does not commute in triples. */
+export function addSums(a: SumsOfSquares, b: SumsOfSquares): SumsOfSquares {
+  return {
+    weights: a.weights + b.weights,
+    gradient: a.gradient + b.gradient,
+    update: a.update + b.update,
+  };
+}
+
+/**
+ * Elements per partial sum, and per piece of work. A layer is always cut at multiples of this, so
+ * that its sums have the same bits on any number of threads; it is a multiple of the quantisation
+ * block, and 32,768 float32 of weights and of gradient fit a second-level cache with room to spare.
+ */
+export const CHUNK_SIZE = 32768;
+
+export interface Kernel {
+  readonly name: string;
+
+  /**
+   * Sums of squares of each task, without writing anything. The update's sum is taken of u as
+   * {@link apply} would compute it for the same equation; the gradient's is always there.
+   */
+  measure(tasks: readonly KernelTask[]): SumsOfSquares[];
+
+  /**
+   * Writes weights and momentum. The sums are of the weights *before* the step and of the update;
+   * the gradient's is 0.
+   */
+  apply(tasks: readonly KernelTask[]): SumsOfSquares[];
+
+  /** Arrays of zeros that the kernel reaches without copying, as far as its memory goes. */
+  allocateFloat32(length: number): Float32Array;
+  allocateUint8(length: number): Uint8Array;
+  /** Gives back an array that this kernel allocated; others are left alone. */
+  release(array: Float32Array | Uint8Array): void;
+}

@@ -1,0 +1,80 @@
+/** From the inlined bytes to a running instance, synchronously: in Node and on a page's main thread. */
+import { createDynamicMap } from "../../state/codebook.js";
+import { Arena } from "./arena.js";
+import { wasmBase64 } from "./binary.generated.js";
+
+/** The exports of assembly/index.ts. */
+export interface KernelExports {
+  tablesBytes(): number;
+  scratchBytes(): number;
+  useMemory(tables: number, scratch: number): void;
+  fillTables(): void;
+  measure(task: number): void;
+  apply(task: number): void;
+}
+
+export interface KernelInstance {
+  readonly arena: Arena;
+  readonly exports: KernelExports;
+  /** False where the platform gives no shared memory: then nothing but staging lies in the arena. */
+  readonly isShared: boolean;
+}
+
+const INITIAL_PAGES = 16;
+/** 4 GiB, all that 32-bit addresses reach. */
+const MAXIMUM_PAGES = 65536;
+const UNSHARED_PAGES = 32;
+
+function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+/**
+ * The module imports a shared memory. Where there is none, one byte makes the import an ordinary
+ * memory with a maximum: the kernels use no atomic instruction.
+ */
+function withUnsharedMemory(binary: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const name = [...new TextEncoder().encode("memory")];
+  const at = binary.findIndex((_, start) => name.every((byte, i) => binary[start + i] === byte));
+  const limits = at + name.length + 1;
+  if (at < 0 || binary[limits] !== 3) throw new Error("the kernels' memory import was not found");
+  const copy = binary.slice();
+  copy[limits] = 1;
+  return copy;
+}
+
+function createMemory(): { memory: WebAssembly.Memory; isShared: boolean; maximum: number } {
+  const initial = INITIAL_PAGES;
+  try {
+    const memory = new WebAssembly.Memory({ initial, maximum: MAXIMUM_PAGES, shared: true });
+    return { memory, isShared: true, maximum: MAXIMUM_PAGES };
+  } catch {
+    // Growing an unshared memory would detach the views that users hold, so it is made in its final
+    // size and holds no user's arrays.
+    const memory = new WebAssembly.Memory({ initial: UNSHARED_PAGES, maximum: MAXIMUM_PAGES });
+    return { memory, isShared: false, maximum: UNSHARED_PAGES };
+  }
+}
+
+/**
+ * Compiles and starts the kernels.
+ *
+ * @throws WebAssembly.CompileError on an engine without WebAssembly SIMD
+ */
+export function instantiate(): KernelInstance {
+  const { memory, isShared, maximum } = createMemory();
+  const binary = decodeBase64(wasmBase64);
+  const module = new WebAssembly.Module(isShared ? binary : withUnsharedMemory(binary));
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const kernels = exports as unknown as KernelExports;
+  const arena = new Arena(memory, maximum);
+  const tables = arena.allocate(kernels.tablesBytes());
+  const scratch = arena.allocate(kernels.scratchBytes());
+  if (tables === null || scratch === null)
+    throw new RangeError("no memory for the kernels' tables");
+  const codebook = createDynamicMap();
+  new Float32Array(arena.buffer, tables, codebook.length).set(codebook);
+  kernels.useMemory(tables, scratch);
+  kernels.fillTables();
+  return { arena, exports: kernels, isShared };
+}

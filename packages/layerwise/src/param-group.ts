@@ -1,0 +1,145 @@
+/** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
+import { checkObject, shown } from "./check.js";
+import type { TrustRatio } from "./decide/trust-ratio.js";
+import {
+  checkHyperparameters,
+  clipUpdateWith,
+  resolveOptions,
+  resolveTrustRatio,
+} from "./options.js";
+import type { Hyperparameters, LARSOptions, TrustRatioOption } from "./options.js";
+import { Parameter } from "./parameter.js";
+import type { Schedule } from "./schedules.js";
+
+/** A group as it is given: parameters, and the options in which it differs from the optimizer's. */
+export interface ParamGroupOptions extends Partial<LARSOptions> {
+  params: readonly Parameter[];
+}
+
+/**
+ * A group of an optimizer. Options can be changed at any time; the next step checks them before it
+ * writes anything, `trustRatio` and `maxUnorm` are checked at once.
+ */
+export class ParamGroup {
+  readonly params: readonly Parameter[];
+  lr: number | Schedule;
+  momentum: number;
+  dampening: number;
+  weightDecay: number;
+  nesterov: boolean;
+  optimBits: 8 | 32;
+  min8bitSize: number;
+  percentileClipping: number;
+  maxGradNorm: number | null;
+  skipZeros: boolean;
+  nonFinite: "throw" | "skip";
+  #trustRatio: TrustRatio;
+
+  /** @internal Groups are made by the optimizer. */
+  constructor(params: readonly Parameter[], values: Hyperparameters) {
+    this.params = params;
+    this.lr = values.lr;
+    this.momentum = values.momentum;
+    this.dampening = values.dampening;
+    this.weightDecay = values.weightDecay;
+    this.nesterov = values.nesterov;
+    this.optimBits = values.optimBits;
+    this.min8bitSize = values.min8bitSize;
+    this.percentileClipping = values.percentileClipping;
+    this.maxGradNorm = values.maxGradNorm;
+    this.skipZeros = values.skipZeros;
+    this.nonFinite = values.nonFinite;
+    this.#trustRatio = values.trustRatio;
+  }
+
+  /** The rule with all its fields. */
+  get trustRatio(): TrustRatio {
+    return this.#trustRatio;
+  }
+
+  set trustRatio(option: TrustRatioOption) {
+    this.#trustRatio = resolveTrustRatio(option);
+  }
+
+  /** The limit of the rule `clip-update`; 0 under any other rule. Setting it sets that rule. */
+  get maxUnorm(): number {
+    return this.#trustRatio.rule === "clip-update" ? this.#trustRatio.maxUnorm : 0;
+  }
+
+  set maxUnorm(limit: number) {
+    this.#trustRatio = clipUpdateWith(limit);
+  }
+
+  /** The options as they are now. @throws TypeError or RangeError when one was set to a wrong value */
+  hyperparameters(): Hyperparameters {
+    return checkHyperparameters({ ...this, trustRatio: this.#trustRatio });
+  }
+}
+
+/** A group from what a user gave, with the optimizer's hyperparameters where it says nothing. */
+export function createParamGroup(given: unknown, inherited: Hyperparameters): ParamGroup {
+  const { params, ...options } = checkObject("parameter group", given);
+  return new ParamGroup(
+    checkParameters("parameter group: params", params),
+    resolveOptions("parameter group", options, inherited),
+  );
+}
+
+/**
+ * The groups of a constructor's first argument: a list of parameters, or of groups.
+ *
+ * @throws TypeError for an empty list or anything else
+ */
+export function createParamGroups(params: unknown, inherited: Hyperparameters): ParamGroup[] {
+  const list = checkList("params", params);
+  if (list[0] instanceof Parameter) {
+    return [new ParamGroup(checkParameters("params", list), inherited)];
+  }
+  return list.map((group) => createParamGroup(group, inherited));
+}
+
+function checkList(name: string, value: unknown): readonly unknown[] {
+  const isIterable =
+    typeof value === "object" &&
+    value !== null &&
+    Symbol.iterator in value &&
+    !ArrayBuffer.isView(value);
+  const list = isIterable ? [...(value as Iterable<unknown>)] : [];
+  if (list.length === 0) {
+    const got = isIterable ? "an empty list" : shown(value);
+    throw new TypeError(`${name}: got ${got}; allowed is a list with at least one Parameter`);
+  }
+  return list;
+}
+
+function checkParameters(name: string, value: unknown): readonly Parameter[] {
+  return Object.freeze(
+    checkList(name, value).map((parameter, index) => {
+      if (parameter instanceof Parameter) return parameter;
+      throw new TypeError(
+        `${name}[${String(index)}]: got ${shown(parameter)}; allowed is a Parameter`,
+      );
+    }),
+  );
+}
+
+/**
+ * Groups with the usual exclusion: biases and normalisation layers get no trust ratio and no weight
+ * decay.
+ *
+ * Source: You et al. 2017 and every large-batch recipe since; Goyal et al. 2017 (arXiv 1706.02677), 5.1.
+ *
+ * @param isExcluded default: parameters with fewer than 2 dimensions
+ * @returns one group of each kind that there is
+ */
+export function excludeFromAdaptation(
+  params: readonly Parameter[],
+  isExcluded: (parameter: Parameter) => boolean = ({ shape }) => shape.length < 2,
+): ParamGroupOptions[] {
+  const all = checkParameters("excludeFromAdaptation: params", params);
+  const groups: ParamGroupOptions[] = [
+    { params: all.filter((parameter) => !isExcluded(parameter)) },
+    { params: all.filter(isExcluded), trustRatio: "none", weightDecay: 0 },
+  ];
+  return groups.filter((group) => group.params.length > 0);
+}

@@ -1,0 +1,101 @@
+/** A parameter: the weights of one layer and their gradient. */
+import { shown } from "./check.js";
+import { defaultKernel } from "./kernels/choose.js";
+
+/** The largest layer: 2^30 elements, 4 GiB. */
+export const MAX_ELEMENTS = 2 ** 30;
+
+/** What a parameter may be given beside its values. */
+export interface ParameterOptions {
+  /** Names the layer in reports, errors and checkpoints. */
+  name?: string;
+  /** Sizes whose product is the number of elements. Default: one dimension. */
+  shape?: readonly number[];
+}
+
+/** A layer: one tensor of weights, and its gradient. */
+export class Parameter {
+  /** The weights. `step()` writes into this array. */
+  readonly data: Float32Array;
+  /**
+   * The gradient, of the same length as `data`: fill it, or set another array. null: `step()` leaves
+   * the parameter alone.
+   */
+  grad: Float32Array | null = null;
+  readonly shape: readonly number[];
+  readonly name: string | undefined;
+
+  /**
+   * @param data any Float32Array; `step()` passes it through the kernels' memory in pieces
+   * @throws TypeError when `data` is no Float32Array or `name` no string; RangeError when the shape
+   *   does not fit, or there are 0 or more than 2^30 elements
+   */
+  constructor(data: Float32Array, { name, shape }: ParameterOptions = {}) {
+    if (name !== undefined && typeof name !== "string") {
+      throw new TypeError(`name: got ${shown(name)}; allowed is a string`);
+    }
+    if (!(data instanceof Float32Array)) {
+      throw new TypeError(`${label(name)}: data is ${shown(data)}; allowed is a Float32Array`);
+    }
+    this.shape = Object.freeze([...(shape ?? [data.length])]);
+    const size = elementsOf(this.shape, name);
+    if (size !== data.length) {
+      throw new RangeError(
+        `${label(name)}: shape [${this.shape.join(", ")}] has ${String(size)} elements, data has ${String(data.length)}`,
+      );
+    }
+    this.data = data;
+    this.name = name;
+  }
+
+  /**
+   * Makes a parameter in the kernels' memory, which `step()` updates where it is, without a copy.
+   * Weights and gradient start at 0. When that memory (4 GiB) is full, or the platform has no shared
+   * memory, the arrays are ordinary ones.
+   *
+   * @param shape sizes ≥ 1, 2^30 elements at most; [] is a single element
+   * @throws RangeError for another shape
+   */
+  static allocate(shape: readonly number[], { name }: { name?: string } = {}): Parameter {
+    const size = elementsOf(shape, name);
+    const kernel = defaultKernel();
+    const parameter = new Parameter(kernel.allocateFloat32(size), {
+      shape,
+      ...(name === undefined ? {} : { name }),
+    });
+    parameter.grad = kernel.allocateFloat32(size);
+    return parameter;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.data.length;
+  }
+
+  /**
+   * Gives the memory of an allocated parameter back. Its arrays must not be used any more. Does
+   * nothing for arrays from outside.
+   */
+  dispose(): void {
+    const kernel = defaultKernel();
+    kernel.release(this.data);
+    if (this.grad !== null) kernel.release(this.grad);
+    this.grad = null;
+  }
+}
+
+function label(name: string | undefined): string {
+  return name === undefined ? "parameter" : `parameter ${shown(name)}`;
+}
+
+/** The number of elements of a shape, checked. */
+function elementsOf(shape: readonly number[], name: string | undefined): number {
+  const size = shape.reduce((product, length) => product * length, 1);
+  const valid = shape.every((length) => Number.isInteger(length) && length >= 1);
+  if (!valid || size > MAX_ELEMENTS) {
+    throw new RangeError(
+      `${label(name)}: shape [${shape.join(", ")}]; allowed are whole sizes ≥ 1 with at most 2^30 elements together`,
+    );
+  }
+  return size;
+}

@@ -1,0 +1,92 @@
+/**
+ * Options that reproduce known implementations of LARS. docs/references.md says for each what is
+ * reproduced, how exactly, and where it differs.
+ */
+import { checkObject } from "./check.js";
+import type { TrustRatio } from "./decide/trust-ratio.js";
+import { resolveTrustRatio } from "./options.js";
+import type { LARSOptions, TrustRatioOption } from "./options.js";
+
+/**
+ * What a preset may be given: options that go before its own. `trustRatio` may have single fields, laid
+ * over those of the preset's rule, or another rule, which replaces it.
+ */
+export type PresetOverrides = Omit<Partial<LARSOptions>, "trustRatio"> & {
+  lr: LARSOptions["lr"];
+  trustRatio?: TrustRatioOption | Partial<Omit<TrustRatio, "rule">> | ScaleGradientFields;
+};
+
+type ScaleGradientFields = Partial<Omit<Extract<TrustRatio, { rule: "scale-gradient" }>, "rule">>;
+
+export type Preset = (overrides: PresetOverrides) => LARSOptions;
+
+/** A preset's function: its options, then the overrides. */
+function preset(options: Partial<LARSOptions>, rule: TrustRatioOption): Preset {
+  return ({ trustRatio, maxUnorm, ...overrides }) => ({
+    ...options,
+    ...overrides,
+    ...(maxUnorm === undefined
+      ? { trustRatio: overlaid(resolveTrustRatio(rule), trustRatio) }
+      : {
+          maxUnorm,
+          ...(trustRatio === undefined ? {} : { trustRatio: trustRatio as TrustRatioOption }),
+        }),
+  });
+}
+
+function overlaid(rule: TrustRatio, override: unknown): TrustRatio {
+  if (override === undefined) return rule;
+  if (typeof override === "string") return resolveTrustRatio(override);
+  const fields = checkObject("trustRatio", override);
+  const replaces = fields["rule"] !== undefined && fields["rule"] !== rule.rule;
+  return resolveTrustRatio(replaces ? fields : { ...rule, ...fields });
+}
+
+const scaleGradient = (fields: ScaleGradientFields): TrustRatioOption => ({
+  rule: "scale-gradient",
+  ...fields,
+});
+
+export const presets = {
+  /**
+   * bitsandbytes `PytorchLARS` and `LARS32bit`: `clip-update` with max_unorm 0.02; a layer at zero stays
+   * there. Source: bitsandbytes `optim/lars.py`, `csrc/kernels.cu`.
+   */
+  bitsandbytes: preset({}, { rule: "clip-update", maxUnorm: 0.02, whenZero: "freeze" }),
+
+  /** You, Gitman, Ginsburg 2017 (arXiv 1708.03888), algorithm 1: η 0.001, momentum 0.9, λ 0.0005. */
+  paper: preset({ momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
+
+  /**
+   * timm `Lars`: ε 1e-8, γ outside the momentum. timm adapts a layer without weight decay only under
+   * `always_adapt`; this preset adapts it always. Source: timm `optim/lars.py`.
+   */
+  timm: preset({}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
+
+  /**
+   * NVIDIA Apex `LARC` over `torch.optim.SGD`: η 0.02, ε 1e-8, clipped to the rate (`clip` true). Source: Apex
+   * `parallel/LARC.py`.
+   */
+  apexLARC: preset(
+    {},
+    scaleGradient({ coefficient: 0.02, eps: 1e-8, clip: true, momentumOrder: "torch" }),
+  ),
+
+  /** `optax.lars`: joint norm of g + λw, momentum 0.9. Source: optax `_src/alias.py`. */
+  optax: preset({ momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
+
+  /**
+   * SimCLR's `LARSOptimizer` with `classic_momentum` on, its default: joint norm, momentum 0.9. Source: SimCLR
+   * `lars_optimizer.py`.
+   */
+  simclr: preset({ momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
+
+  /** The MLPerf ResNet-50 reference: sum of norms, momentum 0.9, λ 1e-4. Source: MLPerf training, `lars_optimizer.py`. */
+  mlperf: preset({ momentum: 0.9, weightDecay: 1e-4 }, scaleGradient({})),
+
+  /** torchlars `LARS` over `torch.optim.SGD`: ε 1e-8, γ outside the momentum. Source: torchlars `lars.py`. */
+  torchlars: preset({}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
+
+  /** Paddle `LarsMomentum`: λ 0.0005, momentum required (0.9 here). Source: Paddle `lars_momentum_op`. */
+  paddle: preset({ momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
+} as const satisfies Record<string, Preset>;

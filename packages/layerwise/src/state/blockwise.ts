@@ -1,0 +1,119 @@
+/**
+ * Block-wise 8-bit quantisation, written to be read: the truth that the fast kernels are held to.
+ *
+ * Source: Dettmers et al. 2021 (arXiv 2110.02861), section 2.1; bitsandbytes' `quantize_blockwise`.
+ */
+import { BLOCK_SIZE, codebookMidpoints, createDynamicMap, ZERO_CODE } from "./codebook.js";
+
+/** A float32 array in a quarter of its bytes: value = codebook[code] · absmax of its block. */
+export interface QuantizedBlocks {
+  /** One code per element. */
+  codes: Uint8Array;
+  /** The largest magnitude of each run of 256 elements; the last run may be shorter. */
+  absmax: Float32Array;
+}
+
+const codebook = createDynamicMap();
+const midpoints = codebookMidpoints(codebook);
+
+/** Number of blocks, and so of absmax values, of an array. */
+export function blockCount(length: number): number {
+  return Math.ceil(length / BLOCK_SIZE);
+}
+
+/** The nearest code of a value in [−1, 1]; the lower one when it lies on a midpoint. */
+function nearestCode(value: number): number {
+  let low = 0;
+  let high = midpoints.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (value > (midpoints[middle] as number)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Quantises one block into `codes` and returns its absmax. */
+function quantizeBlock(values: Float32Array, codes: Uint8Array): number {
+  let absmax = 0;
+  for (const value of values) absmax = Math.max(absmax, Math.abs(value));
+  for (let index = 0; index < values.length; index++) {
+    const normalized = Math.fround((values[index] as number) / absmax);
+    codes[index] = absmax === 0 ? ZERO_CODE : nearestCode(Math.min(1, Math.max(-1, normalized)));
+  }
+  return absmax;
+}
+
+/**
+ * Quantises into arrays that exist.
+ *
+ * @param values the elements of whole blocks (the last may be shorter)
+ * @param target receives one code per element and one absmax per block
+ */
+export function quantizeInto(values: Float32Array, target: QuantizedBlocks): void {
+  for (let block = 0, start = 0; start < values.length; block++, start += BLOCK_SIZE) {
+    const end = Math.min(start + BLOCK_SIZE, values.length);
+    target.absmax[block] = quantizeBlock(
+      values.subarray(start, end),
+      target.codes.subarray(start, end),
+    );
+  }
+}
+
+/** The inverse of {@link quantizeInto}, up to the quantisation error. */
+export function dequantizeInto(source: QuantizedBlocks, values: Float32Array): void {
+  for (let index = 0; index < values.length; index++) {
+    const code = source.codes[index] as number;
+    const absmax = source.absmax[Math.floor(index / BLOCK_SIZE)] as number;
+    values[index] = (codebook[code] as number) * absmax;
+  }
+}
+
+/**
+ * Quantises an array to 8 bits in blocks of 256 elements.
+ *
+ * @param values finite float32 values
+ * @returns one code per element and one absmax per block: 1.0157 bytes per element
+ * @throws TypeError when `values` is no Float32Array; RangeError when an element is NaN or ±Infinity
+ */
+export function quantizeBlockwise(values: Float32Array): QuantizedBlocks {
+  if (!(values instanceof Float32Array)) {
+    throw new TypeError("quantizeBlockwise: values must be a Float32Array");
+  }
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    throw new RangeError(
+      `quantizeBlockwise: element ${String(bad)} is ${String(values[bad])}; only finite values can be quantised`,
+    );
+  }
+  const target = {
+    codes: new Uint8Array(values.length),
+    absmax: new Float32Array(blockCount(values.length)),
+  };
+  quantizeInto(values, target);
+  return target;
+}
+
+/**
+ * Restores the values that {@link quantizeBlockwise} stored.
+ *
+ * @param source codes and one absmax per 256 of them
+ * @returns codebook[code] · absmax, rounded to float32
+ * @throws TypeError for wrong types; RangeError when the number of absmax values does not fit
+ */
+export function dequantizeBlockwise(source: QuantizedBlocks): Float32Array {
+  const { codes, absmax } = source;
+  if (!(codes instanceof Uint8Array) || !(absmax instanceof Float32Array)) {
+    throw new TypeError(
+      "dequantizeBlockwise: codes must be a Uint8Array and absmax a Float32Array",
+    );
+  }
+  if (absmax.length !== blockCount(codes.length)) {
+    throw new RangeError(
+      `dequantizeBlockwise: ${String(codes.length)} codes need ${String(blockCount(codes.length))} absmax values, got ${String(absmax.length)}`,
+    );
+  }
+  const values = new Float32Array(codes.length);
+  dequantizeInto(source, values);
+  return values;
+}

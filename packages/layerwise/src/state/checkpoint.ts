@@ -1,0 +1,202 @@
+/** Checkpoints: an optimizer's state as a safetensors file, with room for weights beside it. */
+import { checkChoice, checkObject, shown } from "../check.js";
+import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
+import { blockCount } from "./blockwise.js";
+import { decodeSafetensors, encodeSafetensors } from "./safetensors.js";
+import type { Tensor } from "./safetensors.js";
+import { checkedState } from "./saved-state.js";
+import type { LayerState, StateDict } from "./saved-state.js";
+
+/** Says in the metadata what the file is. */
+const FORMAT = "layerwise.checkpoint";
+const VERSION = "1";
+/** Tensors of the state have names under this; others may not. */
+const PREFIX = "optimizer/";
+const RESERVED = ["format", "version", "state"];
+
+/** A tensor that is kept beside the state, weights for example. */
+export interface CheckpointTensor {
+  shape: readonly number[];
+  data: Float32Array;
+}
+
+/** What may be kept beside the state. */
+export interface CheckpointExtras {
+  /** By name; a name may not start with "optimizer/". */
+  tensors?: Record<string, CheckpointTensor>;
+  /** Texts by name; "format", "version" and "state" are taken. */
+  metadata?: Record<string, string>;
+}
+
+/** A state dictionary as `loadStateDict` takes it, and what was kept beside it. */
+export interface Checkpoint extends StateDict, CheckpointExtras {}
+
+/** What a layer's entry in the metadata says; its arrays are tensors. */
+interface LayerEntry {
+  name: string | null;
+  shape: number[];
+  step: number;
+  momentum: "float32" | "blockwise" | null;
+  gradientHistory: boolean;
+}
+
+/**
+ * Writes a state dictionary as safetensors, readable by Python's `safetensors`: the tensors of layer i are
+ * `optimizer/i/momentum` (F32), or `optimizer/i/codes` (U8) and `optimizer/i/absmax` (F32), and
+ * `optimizer/i/gradientHistory` (F64).
+ *
+ * @param state what `stateDict()` returned
+ * @throws TypeError or RangeError for a malformed state, and for names that are taken
+ */
+export function encodeCheckpoint(
+  state: StateDict,
+  { tensors = {}, metadata = {} }: CheckpointExtras = {},
+): Uint8Array<ArrayBuffer> {
+  const { step, layers } = checkedState(state);
+  for (const name of Object.keys(tensors)) {
+    if (name.startsWith(PREFIX) || name.startsWith("__")) {
+      throw new RangeError(
+        `tensors: the name ${shown(name)} is taken; allowed is one without ${shown(PREFIX)} before it`,
+      );
+    }
+  }
+  const taken = Object.keys(metadata).find((name) => RESERVED.includes(name));
+  if (taken !== undefined) throw new RangeError(`metadata: the name ${shown(taken)} is taken`);
+  const entries = layers.map(({ name, shape, step, momentum, gradientHistory }): LayerEntry => ({
+    name,
+    shape,
+    step,
+    momentum: momentum?.kind ?? null,
+    gradientHistory: gradientHistory !== null,
+  }));
+  return encodeSafetensors({
+    metadata: {
+      ...metadata,
+      format: FORMAT,
+      version: VERSION,
+      state: JSON.stringify({ step, layers: entries }),
+    },
+    tensors: new Map<string, Tensor>([...Object.entries(tensors), ...layers.flatMap(layerTensors)]),
+  });
+}
+
+function layerTensors(layer: LayerState, index: number): [string, Tensor][] {
+  const { shape, momentum, gradientHistory } = layer;
+  const tensors: [string, Tensor][] = [];
+  const add = (name: string, tensor: Tensor): unknown =>
+    tensors.push([tensorName(index, name), tensor]);
+  if (momentum?.kind === "float32") add("momentum", { shape, data: momentum.values });
+  if (momentum?.kind === "blockwise") {
+    add("codes", { shape, data: momentum.codes });
+    add("absmax", { shape: [momentum.absmax.length], data: momentum.absmax });
+  }
+  if (gradientHistory !== null) {
+    add("gradientHistory", { shape: [gradientHistory.length], data: gradientHistory });
+  }
+  return tensors;
+}
+
+function tensorName(index: number, name: string): string {
+  return `${PREFIX}${String(index)}/${name}`;
+}
+
+/**
+ * Reads what {@link encodeCheckpoint} wrote.
+ *
+ * @returns the state dictionary; `tensors` and `metadata` are there if any were kept
+ * @throws TypeError or RangeError that says what is wrong: no safetensors, cut, another format or version,
+ *   tensors that are missing, too many or of another shape than their layer
+ */
+export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
+  const file = decodeSafetensors(bytes);
+  const { format, version, state, ...metadata } = file.metadata;
+  if (format !== FORMAT) {
+    throw new RangeError(`checkpoint: the format is ${shown(format)}; allowed is ${shown(FORMAT)}`);
+  }
+  if (version !== VERSION) {
+    throw new RangeError(
+      `checkpoint: the version is ${shown(version)}; allowed is ${shown(VERSION)}`,
+    );
+  }
+  const remaining = new Map(file.tensors);
+  const decoded = decodeState(state ?? "", remaining);
+  const tensors = decodeExtras(remaining);
+  return {
+    ...decoded,
+    ...(Object.keys(tensors).length > 0 ? { tensors } : {}),
+    ...(Object.keys(metadata).length > 0 ? { metadata } : {}),
+  };
+}
+
+/** The state, whose tensors are taken out of `tensors`. */
+function decodeState(text: string, tensors: Map<string, Tensor>): StateDict {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw new RangeError("checkpoint: the state in the metadata is no JSON");
+  }
+  const { step, layers } = checkObject("checkpoint: state", parsed);
+  if (!Array.isArray(layers)) throw new TypeError("checkpoint: the state has no layers");
+  return checkedState({
+    step,
+    layers: layers.map((value: unknown, index) => {
+      const entry = checkObject(
+        `checkpoint: layer ${String(index)}`,
+        value,
+      ) as unknown as LayerEntry;
+      return decodeLayer(entry, index, tensors);
+    }),
+  });
+}
+
+/** A layer as its entry describes it; checkedState checks the types and lengths of what is found. */
+function decodeLayer(entry: LayerEntry, index: number, tensors: Map<string, Tensor>): unknown {
+  const take = (name: string, shape: readonly number[]): Tensor["data"] => {
+    const key = tensorName(index, name);
+    const tensor = tensors.get(key);
+    if (tensor === undefined) throw new RangeError(`checkpoint: tensor ${shown(key)} is missing`);
+    if (tensor.shape.join() !== shape.join()) {
+      throw new RangeError(
+        `checkpoint: tensor ${shown(key)} has shape [${tensor.shape.join(", ")}]; allowed is [${shape.join(", ")}]`,
+      );
+    }
+    tensors.delete(key);
+    return tensor.data;
+  };
+  const { name, shape, step } = entry;
+  if (!Array.isArray(shape)) throw new TypeError(`checkpoint: layer ${String(index)} has no shape`);
+  const size = shape.reduce((product, length) => product * length, 1);
+  const kind =
+    entry.momentum === null
+      ? null
+      : checkChoice("checkpoint: momentum", entry.momentum, ["float32", "blockwise"]);
+  const momentum = {
+    float32: () => ({ kind, values: take("momentum", shape) }),
+    blockwise: () => ({
+      kind,
+      codes: take("codes", shape),
+      absmax: take("absmax", [blockCount(size)]),
+    }),
+  };
+  return {
+    name,
+    shape,
+    step,
+    momentum: kind === null ? null : momentum[kind](),
+    gradientHistory: entry.gradientHistory ? take("gradientHistory", [HISTORY_LENGTH]) : null,
+  };
+}
+
+function decodeExtras(tensors: ReadonlyMap<string, Tensor>): Record<string, CheckpointTensor> {
+  return Object.fromEntries(
+    [...tensors].map(([name, { shape, data }]) => {
+      if (name.startsWith(PREFIX) || !(data instanceof Float32Array)) {
+        throw new RangeError(
+          `checkpoint: tensor ${shown(name)} belongs to no layer and is no float32 tensor`,
+        );
+      }
+      return [name, { shape, data }];
+    }),
+  );
+}
