@@ -37,7 +37,7 @@ const upper = {
 };
 const loop = {
   ...upper,
-  lars: "The optimizer's loop stands above its phases.",
+  "(lars|layer|param-group|state-dict)": "The optimizer's loop stands above its phases.",
 };
 
 export default defineConfig(
@@ -110,8 +110,7 @@ export default defineConfig(
   }),
   layer(`${library}/state`, {
     ...loop,
-    decide: "State is what is kept, not what is decided.",
-    kernels: "Kernels may use the codebook and the quantiser; the reverse would be a cycle.",
+    "kernels/(reference|choose|wasm|webgpu)": "State may know the kernels' interface, not a kernel.",
     options: "State knows nothing of options.",
   }),
   layer(`${library}/kernels`, {
