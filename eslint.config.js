@@ -110,7 +110,8 @@ export default defineConfig(
   }),
   layer(`${library}/state`, {
     ...loop,
-    "kernels/(reference|choose|wasm|webgpu)": "State may know the kernels' interface, not a kernel.",
+    "kernels/(reference|choose|wasm|webgpu)":
+      "State may know the kernels' interface, not a kernel.",
     options: "State knows nothing of options.",
   }),
   layer(`${library}/kernels`, {
