@@ -38,7 +38,7 @@ function overlaid(rule: TrustRatio, override: unknown): TrustRatio {
   if (override === undefined) return rule;
   if (typeof override === "string") return resolveTrustRatio(override);
   const fields = checkObject("trustRatio", override);
-  const replaces = fields["rule"] !== undefined && fields["rule"] !== rule.rule;
+  const replaces = fields.rule !== undefined && fields.rule !== rule.rule;
   return resolveTrustRatio(replaces ? fields : { ...rule, ...fields });
 }
 
@@ -49,8 +49,8 @@ const scaleGradient = (fields: ScaleGradientFields): TrustRatioOption => ({
 
 export const presets = {
   /**
-   * bitsandbytes `PytorchLARS` and `LARS32bit`: `clip-update` with max_unorm 0.02; a layer at zero stays
-   * there. Source: bitsandbytes `optim/lars.py`, `csrc/kernels.cu`.
+   * bitsandbytes `PytorchLARS`, and `LARS32bit` on the CPU: `clip-update` with max_unorm 0.02; a layer at
+   * zero stays there. Source: bitsandbytes `optim/lars.py`, `backends/cpu/ops.py`.
    */
   bitsandbytes: preset({}, { rule: "clip-update", maxUnorm: 0.02, whenZero: "freeze" }),
 
@@ -76,17 +76,23 @@ export const presets = {
   optax: preset({ momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
 
   /**
-   * SimCLR's `LARSOptimizer` with `classic_momentum` on, its default: joint norm, momentum 0.9. Source: SimCLR
-   * `lars_optimizer.py`.
+   * SimCLR's `LARSOptimizer` with `classic_momentum` on, its default: joint norm, momentum 0.9, no decay (its
+   * training script sets 1e-6). Off: `trustRatio: "scale-update"`. Source: SimCLR `lars_optimizer.py`.
    */
   simclr: preset({ momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
 
-  /** The MLPerf ResNet-50 reference: sum of norms, momentum 0.9, λ 1e-4. Source: MLPerf training, `lars_optimizer.py`. */
-  mlperf: preset({ momentum: 0.9, weightDecay: 1e-4 }, scaleGradient({})),
+  /**
+   * The MLPerf ResNet-50 reference: sum of norms, momentum 0.9, λ 1e-4, ε 1e-7 (its default of 0 means
+   * Keras' epsilon). Source: MLPerf training, `image_classification/tensorflow2/lars_optimizer.py`.
+   */
+  mlperf: preset({ momentum: 0.9, weightDecay: 1e-4 }, scaleGradient({ eps: 1e-7 })),
 
   /** torchlars `LARS` over `torch.optim.SGD`: ε 1e-8, γ outside the momentum. Source: torchlars `lars.py`. */
   torchlars: preset({}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
 
-  /** Paddle `LarsMomentum`: λ 0.0005, momentum required (0.9 here). Source: Paddle `lars_momentum_op`. */
+  /**
+   * Paddle `LarsMomentumOptimizer`: λ 0.0005, ε 0, momentum required (0.9 here). Source: Paddle
+   * `lars_momentum_kernel.cc`, `.cu`.
+   */
   paddle: preset({ momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
 } as const satisfies Record<string, Preset>;
