@@ -15,9 +15,9 @@ import type { Hyperparameters, LARSOptions } from "./options.js";
 import { createParamGroup, createParamGroups } from "./param-group.js";
 import type { ParamGroup, ParamGroupOptions } from "./param-group.js";
 import type { Parameter } from "./parameter.js";
+import type { StateDict } from "./state/saved-state.js";
 import { readState, restoreState } from "./state-dict.js";
 import type { LoadReport } from "./state-dict.js";
-import type { StateDict } from "./state/saved-state.js";
 
 /** How a step is run, beside what it computes. */
 export interface KernelOptions {
@@ -135,7 +135,7 @@ export class LARS {
     checkNames("step options", checkObject("step options", options), ["gradScale"]);
     const gradScale = checkPositive("gradScale", options.gradScale ?? 1);
     const rates = this.#rates();
-    const lr = rates.get(this.#groups[0] as ParamGroup)?.learningRate ?? 0;
+    const lr = rates.get(this.#groups[0]!)?.learningRate ?? 0;
     const steps = this.#begin(rates);
     this.#measure(steps, gradScale);
     const broken = steps.filter(({ sums }) => !Number.isFinite(sums.gradient));

@@ -12,9 +12,9 @@ import {
   shown,
 } from "./check.js";
 import { PERCENTILE_OFF } from "./decide/percentile-clipping.js";
+import type { FieldKind } from "./decide/rules/rule.js";
 import { defaultsOf, ruleOf, trustRatioNames } from "./decide/trust-ratio.js";
 import type { TrustRatio, TrustRatioName } from "./decide/trust-ratio.js";
-import type { FieldKind } from "./decide/rules/rule.js";
 import type { Schedule } from "./schedules.js";
 
 /** A rule with its name and those of its fields that differ from the defaults. */
@@ -167,8 +167,8 @@ export function clipUpdateWith(maxUnorm: unknown): TrustRatio {
 /** A rule with all its fields, checked. */
 export function resolveTrustRatio(option: unknown): TrustRatio {
   const given = typeof option === "string" ? { rule: option } : checkObject("trustRatio", option);
-  const name = checkChoice("trustRatio.rule", given["rule"], trustRatioNames);
-  const resolved = { ...defaultsOf(name), ...defined(given) } as TrustRatio;
+  const name = checkChoice("trustRatio.rule", given.rule, trustRatioNames);
+  const resolved = { ...defaultsOf(name), ...defined(given) };
   const fields = ruleOf(resolved).fields as Readonly<Record<string, FieldKind>>;
   checkNames(`trustRatio "${name}"`, given, ["rule", ...Object.keys(fields)]);
   for (const [field, kind] of Object.entries(fields)) {

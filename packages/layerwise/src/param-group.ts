@@ -72,7 +72,20 @@ export class ParamGroup {
 
   /** The options as they are now. @throws TypeError or RangeError when one was set to a wrong value */
   hyperparameters(): Hyperparameters {
-    return checkHyperparameters({ ...this, trustRatio: this.#trustRatio });
+    return checkHyperparameters({
+      lr: this.lr,
+      momentum: this.momentum,
+      dampening: this.dampening,
+      weightDecay: this.weightDecay,
+      nesterov: this.nesterov,
+      optimBits: this.optimBits,
+      min8bitSize: this.min8bitSize,
+      percentileClipping: this.percentileClipping,
+      trustRatio: this.#trustRatio,
+      maxGradNorm: this.maxGradNorm,
+      skipZeros: this.skipZeros,
+      nonFinite: this.nonFinite,
+    });
   }
 }
 

@@ -13,8 +13,12 @@ import type { LARSOptions, TrustRatioOption } from "./options.js";
  */
 export type PresetOverrides = Omit<Partial<LARSOptions>, "trustRatio"> & {
   lr: LARSOptions["lr"];
-  trustRatio?: TrustRatioOption | Partial<Omit<TrustRatio, "rule">> | ScaleGradientFields;
+  trustRatio?: TrustRatioOption | RuleFields;
 };
+
+/** Fields of one of the presets' rules, without its name. */
+type RuleFields =
+  ScaleGradientFields | Partial<Omit<Extract<TrustRatio, { rule: "clip-update" }>, "rule">>;
 
 type ScaleGradientFields = Partial<Omit<Extract<TrustRatio, { rule: "scale-gradient" }>, "rule">>;
 

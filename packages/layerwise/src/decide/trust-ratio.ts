@@ -34,7 +34,7 @@ export const trustRatioNames = Object.keys(rules) as TrustRatioName[];
 
 /** The rule that a trust ratio's name stands for. */
 export function ruleOf(trustRatio: TrustRatio): TrustRatioRule<TrustRatio> {
-  return rules[trustRatio.rule] as TrustRatioRule<TrustRatio>;
+  return rules[trustRatio.rule];
 }
 
 /** A rule's fields with their defaults. */

@@ -72,9 +72,9 @@ function visitBlock(
   const stored = readMomentum(momentum, start, end);
   const sums = { weights: 0, gradient: 0, update: 0 };
   for (let index = start; index < end; index++) {
-    const w = weights[index] as number;
-    const g = gradient[index] as number;
-    const step = stepElement(w, g, stored[index - start] as number, task.equation);
+    const w = weights[index]!;
+    const g = gradient[index]!;
+    const step = stepElement(w, g, stored[index - start]!, task.equation);
     if (task.sums.weights) sums.weights += w * w;
     if (task.sums.update) sums.update += step.update * step.update;
     sums.gradient += g * g;
@@ -107,7 +107,7 @@ function applyLayer(task: KernelTask): SumsOfSquares {
       task.equation.skipZeros && gradient.subarray(start, end).every((value) => value === 0);
     const sums = visitBlock(task, start, (index, step) => {
       newMomentum[index - start] = step.momentum;
-      weights[index] = (weights[index] as number) - task.equation.stepSize * step.update;
+      weights[index] = weights[index]! - task.equation.stepSize * step.update;
     });
     // A block that skipZeros leaves alone is not quantised again: its codes would drift.
     if (!untouched) writeMomentum(momentum, start, newMomentum.subarray(0, end - start));

@@ -27,7 +27,7 @@ function nearestCode(value: number): number {
   let high = midpoints.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (value > (midpoints[middle] as number)) low = middle + 1;
+    if (value > midpoints[middle]!) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -38,7 +38,7 @@ function quantizeBlock(values: Float32Array, codes: Uint8Array): number {
   let absmax = 0;
   for (const value of values) absmax = Math.max(absmax, Math.abs(value));
   for (let index = 0; index < values.length; index++) {
-    const normalized = Math.fround((values[index] as number) / absmax);
+    const normalized = Math.fround(values[index]! / absmax);
     codes[index] = absmax === 0 ? ZERO_CODE : nearestCode(Math.min(1, Math.max(-1, normalized)));
   }
   return absmax;
@@ -63,9 +63,9 @@ export function quantizeInto(values: Float32Array, target: QuantizedBlocks): voi
 /** The inverse of {@link quantizeInto}, up to the quantisation error. */
 export function dequantizeInto(source: QuantizedBlocks, values: Float32Array): void {
   for (let index = 0; index < values.length; index++) {
-    const code = source.codes[index] as number;
-    const absmax = source.absmax[Math.floor(index / BLOCK_SIZE)] as number;
-    values[index] = (codebook[code] as number) * absmax;
+    const code = source.codes[index]!;
+    const absmax = source.absmax[Math.floor(index / BLOCK_SIZE)]!;
+    values[index] = codebook[code]! * absmax;
   }
 }
 

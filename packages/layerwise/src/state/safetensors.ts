@@ -161,9 +161,9 @@ function checkedEntry(name: string, value: unknown): Entry {
     refuse(`tensor ${shown(name)}: data_offsets are no two positions`);
   }
   const [begin, end] = offsets as [number, number];
-  const bytes = shape.reduce(
+  const bytes = shape.reduce<number>(
     (product, length) => product * length,
-    dtypes[dtype as Dtype].BYTES_PER_ELEMENT as number,
+    dtypes[dtype as Dtype].BYTES_PER_ELEMENT,
   );
   if (end - begin !== bytes) {
     refuse(

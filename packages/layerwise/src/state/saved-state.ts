@@ -55,7 +55,7 @@ function checkedLayer(what: string, value: unknown): LayerState {
     (product, length: unknown) => product * checkInteger(`${what}.shape`, length, 1),
     1,
   );
-  checkInteger(`${what}.step`, layer["step"], 0);
+  checkInteger(`${what}.step`, layer.step, 0);
   if (momentum !== null) checkMomentum(`${what} (${shown(name)}): momentum`, momentum, size);
   if (gradientHistory !== null) {
     checkArray(`${what}.gradientHistory`, gradientHistory, Float64Array, HISTORY_LENGTH);
@@ -65,17 +65,17 @@ function checkedLayer(what: string, value: unknown): LayerState {
 
 function checkMomentum(what: string, value: unknown, size: number): void {
   const momentum = checkObject(what, value);
-  switch (momentum["kind"]) {
+  switch (momentum.kind) {
     case "float32":
-      checkArray(`${what}.values`, momentum["values"], Float32Array, size);
+      checkArray(`${what}.values`, momentum.values, Float32Array, size);
       return;
     case "blockwise":
-      checkArray(`${what}.codes`, momentum["codes"], Uint8Array, size);
-      checkArray(`${what}.absmax`, momentum["absmax"], Float32Array, blockCount(size));
+      checkArray(`${what}.codes`, momentum.codes, Uint8Array, size);
+      checkArray(`${what}.absmax`, momentum.absmax, Float32Array, blockCount(size));
       return;
     default:
       throw new RangeError(
-        `${what}.kind: got ${shown(momentum["kind"])}; allowed is "float32" or "blockwise"`,
+        `${what}.kind: got ${shown(momentum.kind)}; allowed is "float32" or "blockwise"`,
       );
   }
 }

@@ -25,7 +25,7 @@ export type FieldKind = readonly string[] | "boolean" | "non-negative";
 export interface TrustRatioRule<Fields> {
   readonly defaults: Fields;
   /** Every field but `rule` itself, and what it may be. */
-  readonly fields: { readonly [Field in Exclude<keyof Fields, "rule">]-?: FieldKind };
+  readonly fields: Readonly<Required<Record<Exclude<keyof Fields, "rule">, FieldKind>>>;
   /** The norms that the ratio needs: of w, and of the direction d or the update u. */
   measures(fields: Fields): { weights: boolean; update: "direction" | "update" | "nothing" };
   /** Where the ratio goes: into d before the momentum (classic: together with γ), or into the step. */

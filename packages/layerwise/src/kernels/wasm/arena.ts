@@ -51,6 +51,15 @@ export class Arena {
     return start;
   }
 
+  /** @throws RangeError when the memory can't grow enough */
+  allocateOrThrow(bytes: number): number {
+    const address = this.allocate(bytes);
+    if (address === null) {
+      throw new RangeError(`the kernels' memory is full: no room for ${String(bytes)} bytes`);
+    }
+    return address;
+  }
+
   /** Gives back an address that {@link allocate} returned; others are left alone. */
   free(start: number): void {
     const size = this.#sizes.get(start);

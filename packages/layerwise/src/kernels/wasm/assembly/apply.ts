@@ -1,8 +1,8 @@
 /** The apply pass: writes weights and momentum, sums squares of the update on the way. */
-import { block, decodeBlock, encodeBlock } from "./blockwise";
-import { SKIP_ZEROS, Task, WANT_UPDATE, WANT_WEIGHTS } from "./task";
-
-const RUN: i32 = 256;
+import { decode, encodeBlock } from "./blockwise";
+import { BLOCK, Layer, RUN, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
+import { decoded, updates } from "./scratch";
+import { addSquares, isZero, runSum, sumOfSquares } from "./sums";
 
 let gradientFactor: f32 = 0;
 let weightFactor: f32 = 0;
@@ -14,48 +14,65 @@ let stepSize: f32 = 0;
 let sumWeights: f64 = 0;
 let sumUpdate: f64 = 0;
 
-export function apply(task: Task): void {
-  gradientFactor = task.gradientFactor;
-  weightFactor = task.weightFactor;
-  decay = task.decay;
-  accumulation = task.accumulation;
-  lookahead = task.lookahead;
-  stepSize = task.stepSize;
+/** Elements [start, start + count) of a layer; start is a multiple of the run. */
+export function apply(layer: Layer, start: u32, count: i32, sums: Sums): void {
+  gradientFactor = layer.gradientFactor;
+  weightFactor = layer.weightFactor;
+  decay = layer.decay;
+  accumulation = layer.accumulation;
+  lookahead = layer.lookahead;
+  stepSize = layer.stepSize;
   sumWeights = 0;
   sumUpdate = 0;
-  if (task.absmax) applyBlockwise(task);
-  else applyElements(task.weights, task.gradient, task.momentum, task.count, task.flags);
-  task.sumWeights = sumWeights;
-  task.sumGradient = 0;
-  task.sumUpdate = sumUpdate;
+  const w = layer.weights + (<usize>start << 2);
+  const g = layer.gradient + (<usize>start << 2);
+  const flags = layer.flags;
+  if (layer.absmax) {
+    const absmax = layer.absmax + <usize>(start / BLOCK) * 4;
+    applyBlocks(w, g, layer.momentum + <usize>start, absmax, count, flags);
+  } else if (layer.momentum) {
+    applyRuns(w, g, layer.momentum + (<usize>start << 2), count, flags);
+  } else {
+    applyRuns(w, g, 0, count, flags);
+  }
+  sums.weights = sumWeights;
+  sums.gradient = 0;
+  sums.update = sumUpdate;
 }
 
-function applyBlockwise(task: Task): void {
-  for (let start = 0; start < task.count; start += RUN) {
-    const count = min(RUN, task.count - start);
-    const offset = <usize>start << 2;
-    const absmax = task.absmax + (start >> 6);
-    const codes = task.momentum + start;
-    const gradient = task.gradient + offset;
-    // A block that skipZeros leaves alone is not quantised again: its codes would drift.
-    if (task.flags & SKIP_ZEROS && isZero(gradient, count)) continue;
-    decodeBlock(codes, load<f32>(absmax), count);
-    applyElements(task.weights + offset, gradient, block, count, task.flags);
-    store<f32>(absmax, encodeBlock(codes, count));
+function applyBlocks(w: usize, g: usize, codes: usize, absmax: usize, count: i32, flags: i32): void {
+  for (let left = count; left > 0; left -= BLOCK) {
+    const block = min(BLOCK, left);
+    if (flags & SKIP_ZEROS && isZero(g, block)) {
+      // A block that skipZeros leaves alone is not quantised again: its codes would drift.
+      if (flags & WANT_WEIGHTS) sumWeights += sumOfSquares(w, block);
+    } else {
+      decode(codes, absmax, block);
+      applyRun(w, g, decoded, block, flags);
+      store<f32>(absmax, encodeBlock(decoded, codes, block));
+    }
+    w += BLOCK * 4;
+    g += BLOCK * 4;
+    codes += BLOCK;
+    absmax += 4;
   }
 }
 
-function isZero(x: usize, count: i32): bool {
-  for (let index = 0; index < count; index++) {
-    if (load<f32>(x + (index << 2)) != 0) return false;
+function applyRuns(w: usize, g: usize, m: usize, count: i32, flags: i32): void {
+  for (let left = count; left > 0; left -= RUN) {
+    applyRun(w, g, m, min(RUN, left), flags);
+    w += RUN * 4;
+    g += RUN * 4;
+    if (m) m += RUN * 4;
   }
-  return true;
 }
 
 /** One loop for each kind of update; the flags are constants inside it. */
-function applyElements(w: usize, g: usize, m: usize, count: i32, flags: i32): void {
+function applyRun(w: usize, g: usize, m: usize, count: i32, flags: i32): void {
+  // Read once more from the first-level cache, where the loop below finds them: cheaper than a variant.
+  if (flags & WANT_WEIGHTS) sumWeights += sumOfSquares(w, count);
   const skip = (flags & SKIP_ZEROS) != 0;
-  const sums = (flags & (WANT_UPDATE | WANT_WEIGHTS)) != 0;
+  const sums = (flags & WANT_UPDATE) != 0;
   if (m == 0) {
     if (skip) applyLoop(w, g, m, count, false, false, true, true);
     else if (sums) applyLoop(w, g, m, count, false, false, false, true);
@@ -71,18 +88,6 @@ function applyElements(w: usize, g: usize, m: usize, count: i32, flags: i32): vo
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function squares(sum: v128, x: v128): v128 {
-  const low = f64x2.promote_low_f32x4(x);
-  const high = f64x2.promote_low_f32x4(v128.shuffle<i32>(x, x, 2, 3, 2, 3));
-  return f64x2.add(sum, f64x2.add(f64x2.mul(low, low), f64x2.mul(high, high)));
-}
-
-/**
- * Sums are in float64 here: an update is not kept, so there would be no second try at a run whose
- * float32 sum overflows. The pass writes more than it reads; memory hides the conversions.
- */
 // @ts-ignore: decorator
 @inline
 function applyLoop(
@@ -101,48 +106,52 @@ function applyLoop(
   const accumulation4 = f32x4.splat(accumulation);
   const lookahead4 = f32x4.splat(lookahead);
   const step4 = f32x4.splat(stepSize);
-  let ww = f64x2.splat(0);
-  let uu = f64x2.splat(0);
+  const zero = f32x4.splat(0);
   const vectors = count & ~3;
-  for (let index = 0; index < vectors; index += 4) {
-    const at = <usize>index << 2;
-    const gradient = v128.load(g + at);
-    const weights = v128.load(w + at);
+  let uu = zero;
+  let uAt = updates;
+  const end = w + (<usize>vectors << 2);
+  while (w < end) {
+    const gradient = v128.load(g);
+    const weights = v128.load(w);
     const direction = f32x4.add(f32x4.mul(gradient, g4), f32x4.mul(weights, w4));
     let update = direction;
     if (momentum) {
-      const stored = v128.load(m + at);
+      const stored = v128.load(m);
       let next = f32x4.add(f32x4.mul(stored, decay4), f32x4.mul(direction, accumulation4));
       update = nesterov ? f32x4.add(direction, f32x4.mul(next, lookahead4)) : next;
-      if (skip) next = v128.bitselect(next, stored, f32x4.ne(gradient, f32x4.splat(0)));
-      v128.store(m + at, next);
+      if (skip) next = v128.bitselect(next, stored, f32x4.ne(gradient, zero));
+      v128.store(m, next);
+      m += 16;
     }
-    if (skip) update = v128.and(update, f32x4.ne(gradient, f32x4.splat(0)));
-    v128.store(w + at, f32x4.sub(weights, f32x4.mul(update, step4)));
+    if (skip) update = v128.and(update, f32x4.ne(gradient, zero));
+    v128.store(w, f32x4.sub(weights, f32x4.mul(update, step4)));
     if (sums) {
-      ww = squares(ww, weights);
-      uu = squares(uu, update);
+      uu = addSquares(uu, update);
+      v128.store(uAt, update);
+      uAt += 16;
     }
+    w += 16;
+    g += 16;
   }
-  if (sums) {
-    sumWeights += f64x2.extract_lane(ww, 0) + f64x2.extract_lane(ww, 1);
-    sumUpdate += f64x2.extract_lane(uu, 0) + f64x2.extract_lane(uu, 1);
-  }
-  for (let index = vectors; index < count; index++) {
-    const at = <usize>index << 2;
-    const gradient = load<f32>(g + at);
-    const weight = load<f32>(w + at);
-    if (sums) sumWeights += <f64>weight * <f64>weight;
-    if (skip && gradient == 0) continue;
-    const direction = gradient * gradientFactor + weight * weightFactor;
-    let update = direction;
-    if (momentum) {
-      const next = load<f32>(m + at) * decay + direction * accumulation;
-      store<f32>(m + at, next);
-      if (nesterov) update = direction + next * lookahead;
-      else update = next;
+  if (sums) sumUpdate += runSum(uu, updates, vectors);
+  for (let rest = count - vectors; rest > 0; rest--) {
+    const gradient = load<f32>(g);
+    const weight = load<f32>(w);
+    if (!skip || gradient != 0) {
+      const direction = gradient * gradientFactor + weight * weightFactor;
+      let update = direction;
+      if (momentum) {
+        const next = load<f32>(m) * decay + direction * accumulation;
+        store<f32>(m, next);
+        if (nesterov) update = direction + next * lookahead;
+        else update = next;
+      }
+      store<f32>(w, weight - update * stepSize);
+      if (sums) sumUpdate += <f64>update * <f64>update;
     }
-    store<f32>(w + at, weight - update * stepSize);
-    if (sums) sumUpdate += <f64>update * <f64>update;
+    w += 4;
+    g += 4;
+    if (momentum) m += 4;
   }
 }

@@ -16,7 +16,9 @@
  * under 1e-36 take the slow way whole.
  */
 
-const BLOCK: i32 = 256;
+import { BLOCK } from "./layer";
+import { decoded, keys } from "./scratch";
+
 const CODES: i32 = 256;
 const ZERO_CODE: i32 = 127;
 
@@ -34,19 +36,13 @@ const SMALLEST_FAST_ABSMAX: f32 = 1e-36;
 let codebook: usize = 0;
 let midpoints: usize = 0;
 let table: usize = 0;
-/** Of this thread: a block of momentum, and the keys of 16 elements. */
-let keys: usize = 0;
-export let block: usize = 0;
 
 export const TABLES_BYTES: i32 = 2 * CODES * 4 + KEYS;
-export const SCRATCH_BYTES: i32 = BLOCK * 4 + 64;
 
-export function useMemory(tables: usize, scratch: usize): void {
-  codebook = tables;
-  midpoints = tables + CODES * 4;
-  table = tables + 2 * CODES * 4;
-  block = scratch;
-  keys = scratch + BLOCK * 4;
+export function useTables(address: usize): void {
+  codebook = address;
+  midpoints = address + CODES * 4;
+  table = address + 2 * CODES * 4;
 }
 
 /** Fills midpoints and table from the codebook, which the loader has written. */
@@ -74,115 +70,157 @@ function exactCode(y: f32, guess: i32): i32 {
   return code;
 }
 
-function lookUp(codes: usize, lane: i32): f32 {
-  return load<f32>(codebook + (<usize>load<u8>(codes + lane) << 2));
-}
-
-/** Decodes `count` elements, up to a block, into `block`. */
-export function decodeBlock(codes: usize, absmax: f32, count: i32): void {
-  const scale = f32x4.splat(absmax);
-  let index = 0;
-  for (; index + 4 <= count; index += 4) {
-    const from = codes + index;
-    let values = v128.load32_zero(codebook + (<usize>load<u8>(from) << 2));
-    values = v128.load32_lane(codebook + (<usize>load<u8>(from, 1) << 2), values, 1);
-    values = v128.load32_lane(codebook + (<usize>load<u8>(from, 2) << 2), values, 2);
-    values = v128.load32_lane(codebook + (<usize>load<u8>(from, 3) << 2), values, 3);
-    v128.store(block + (index << 2), f32x4.mul(values, scale));
+/** Decodes `count` elements, up to a run, into `decoded`. */
+export function decode(codes: usize, absmax: usize, count: i32): void {
+  let to = decoded;
+  for (let left = count; left > 0; left -= BLOCK) {
+    decodeBlock(codes, load<f32>(absmax), min(BLOCK, left), to);
+    codes += BLOCK;
+    absmax += 4;
+    to += BLOCK * 4;
   }
-  for (; index < count; index++) store<f32>(block + (index << 2), lookUp(codes, index) * absmax);
 }
 
-/** Encodes `count` elements of `block`; may write up to 15 codes beyond them. Returns the absmax. */
-export function encodeBlock(codes: usize, count: i32): f32 {
+// @ts-ignore: decorator
+@inline
+function valueOf(code: usize): usize {
+  return codebook + (<usize>load<u8>(code) << 2);
+}
+
+// @ts-ignore: decorator
+@inline
+function decodeFour(codes: usize): v128 {
+  let values = v128.load32_zero(valueOf(codes));
+  values = v128.load32_lane(valueOf(codes + 1), values, 1);
+  values = v128.load32_lane(valueOf(codes + 2), values, 2);
+  return v128.load32_lane(valueOf(codes + 3), values, 3);
+}
+
+function decodeBlock(codes: usize, absmax: f32, count: i32, to: usize): void {
+  const scale = f32x4.splat(absmax);
+  const end = to + (<usize>(count & ~7) << 2);
+  while (to < end) {
+    v128.store(to, f32x4.mul(decodeFour(codes), scale));
+    v128.store(to, f32x4.mul(decodeFour(codes + 4), scale), 16);
+    codes += 8;
+    to += 32;
+  }
+  for (let rest = count & 7; rest > 0; rest--) {
+    store<f32>(to, load<f32>(valueOf(codes)) * absmax);
+    codes++;
+    to += 4;
+  }
+}
+
+/** Encodes `count` elements at `x`, up to a block, into codes; returns their absmax. Both the elements and
+ * the codes must have room for a multiple of 16. */
+export function encodeBlock(x: usize, codes: usize, count: i32): f32 {
   const padded = (count + 15) & ~15;
-  for (let index = count; index < padded; index++) store<f32>(block + (index << 2), 0);
-  const absmax = largestMagnitude(padded);
+  for (let index = count; index < padded; index++) store<f32>(x + (index << 2), 0);
+  const absmax = largestMagnitude(x, padded);
   if (absmax == 0) memory.fill(codes, <u8>ZERO_CODE, count);
-  else if (absmax < SMALLEST_FAST_ABSMAX) encodeSlowly(codes, absmax, 0, count);
-  else encodeByTable(codes, absmax, padded);
+  else if (absmax < SMALLEST_FAST_ABSMAX) encodeSlowly(x, codes, count, absmax);
+  else encodeByTable(x, codes, padded, absmax);
   return absmax;
 }
 
-function largestMagnitude(count: i32): f32 {
-  let largest = f32x4.splat(0);
-  for (let index = 0; index < count; index += 4) {
-    largest = f32x4.pmax(largest, f32x4.abs(v128.load(block + (index << 2))));
+function largestMagnitude(x: usize, count: i32): f32 {
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  const end = x + (<usize>count << 2);
+  while (x < end) {
+    a = f32x4.pmax(a, f32x4.abs(v128.load(x)));
+    b = f32x4.pmax(b, f32x4.abs(v128.load(x, 16)));
+    x += 32;
   }
+  a = f32x4.pmax(a, b);
   return max(
-    max(f32x4.extract_lane(largest, 0), f32x4.extract_lane(largest, 1)),
-    max(f32x4.extract_lane(largest, 2), f32x4.extract_lane(largest, 3)),
+    max(f32x4.extract_lane(a, 0), f32x4.extract_lane(a, 1)),
+    max(f32x4.extract_lane(a, 2), f32x4.extract_lane(a, 3)),
   );
 }
 
-function encodeSlowly(codes: usize, absmax: f32, start: i32, end: i32): void {
-  for (let index = start; index < end; index++) encodeElement(codes, absmax, index, ZERO_CODE);
+function encodeSlowly(x: usize, codes: usize, count: i32, absmax: f32): void {
+  for (let index = 0; index < count; index++) {
+    const y = normalized(x + (index << 2), absmax);
+    store<u8>(codes + index, <u8>exactCode(y, ZERO_CODE));
+  }
 }
 
-function encodeElement(codes: usize, absmax: f32, index: i32, guess: i32): void {
-  const y = min<f32>(1, max<f32>(-1, load<f32>(block + (index << 2)) / absmax));
-  store<u8>(codes + index, <u8>exactCode(y, guess));
+function normalized(x: usize, absmax: f32): f32 {
+  return min<f32>(1, max<f32>(-1, load<f32>(x) / absmax));
 }
 
 // @ts-ignore: decorator
 @inline
-function storeKeys(from: usize, to: usize, scale: v128): v128 {
-  const values = v128.load(from);
+function keysOf(values: v128, scale: v128): v128 {
   const bits = f32x4.abs(f32x4.mul(values, scale));
-  const inside = i32x4.min_s(
-    i32x4.max_s(bits, i32x4.splat(FIRST_BITS)),
-    i32x4.splat(LAST_BITS),
-  );
-  v128.store(to, i32x4.shr_u(inside, KEY_SHIFT));
-  return values;
+  const inside = i32x4.min_s(i32x4.max_s(bits, i32x4.splat(FIRST_BITS)), i32x4.splat(LAST_BITS));
+  return i32x4.shr_u(inside, KEY_SHIFT);
 }
 
 // @ts-ignore: decorator
 @inline
-function tableEntry(lane: i32): usize {
-  return table - FIRST_KEY + <usize>load<u32>(keys + (lane << 2));
+function entryOf(key: usize): usize {
+  return table - FIRST_KEY + <usize>load<u32>(key);
 }
 
-function encodeByTable(codes: usize, absmax: f32, count: i32): void {
+/** The table entries of the 16 keys. */
+// @ts-ignore: decorator
+@inline
+function lookUpKeys(): v128 {
+  let found = v128.load8_lane(entryOf(keys), i8x16.splat(0), 0);
+  found = v128.load8_lane(entryOf(keys + 4), found, 1);
+  found = v128.load8_lane(entryOf(keys + 8), found, 2);
+  found = v128.load8_lane(entryOf(keys + 12), found, 3);
+  found = v128.load8_lane(entryOf(keys + 16), found, 4);
+  found = v128.load8_lane(entryOf(keys + 20), found, 5);
+  found = v128.load8_lane(entryOf(keys + 24), found, 6);
+  found = v128.load8_lane(entryOf(keys + 28), found, 7);
+  found = v128.load8_lane(entryOf(keys + 32), found, 8);
+  found = v128.load8_lane(entryOf(keys + 36), found, 9);
+  found = v128.load8_lane(entryOf(keys + 40), found, 10);
+  found = v128.load8_lane(entryOf(keys + 44), found, 11);
+  found = v128.load8_lane(entryOf(keys + 48), found, 12);
+  found = v128.load8_lane(entryOf(keys + 52), found, 13);
+  found = v128.load8_lane(entryOf(keys + 56), found, 14);
+  return v128.load8_lane(entryOf(keys + 60), found, 15);
+}
+
+/**
+ * Keys in vectors, look-ups by single loads into lanes, signs and packing in vectors again. Measured, in
+ * the cache: 0.95 ns an element; computing the code by piecewise linear arithmetic in lanes took 1.25.
+ */
+function encodeByTable(x: usize, codes: usize, count: i32, absmax: f32): void {
   const scale = f32x4.splat(1 / absmax);
-  for (let index = 0; index < count; index += 16) {
-    const from = block + (index << 2);
-    const v0 = storeKeys(from, keys, scale);
-    const v1 = storeKeys(from + 16, keys + 16, scale);
-    const v2 = storeKeys(from + 32, keys + 32, scale);
-    const v3 = storeKeys(from + 48, keys + 48, scale);
+  const end = codes + count;
+  while (codes < end) {
+    const a = v128.load(x);
+    const b = v128.load(x, 16);
+    const c = v128.load(x, 32);
+    const d = v128.load(x, 48);
+    // By way of memory: taking lanes out of a vector costs more than loads that the store forwards.
+    v128.store(keys, keysOf(a, scale));
+    v128.store(keys, keysOf(b, scale), 16);
+    v128.store(keys, keysOf(c, scale), 32);
+    v128.store(keys, keysOf(d, scale), 48);
+    const found = lookUpKeys();
     // Narrowing the floats' bits as integers keeps their signs.
-    const signs = i8x16.lt_s(
-      i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(v0, v1), i16x8.narrow_i32x4_s(v2, v3)),
-      i8x16.splat(0),
-    );
-    let found = i8x16.splat(0);
-    found = v128.load8_lane(tableEntry(0), found, 0);
-    found = v128.load8_lane(tableEntry(1), found, 1);
-    found = v128.load8_lane(tableEntry(2), found, 2);
-    found = v128.load8_lane(tableEntry(3), found, 3);
-    found = v128.load8_lane(tableEntry(4), found, 4);
-    found = v128.load8_lane(tableEntry(5), found, 5);
-    found = v128.load8_lane(tableEntry(6), found, 6);
-    found = v128.load8_lane(tableEntry(7), found, 7);
-    found = v128.load8_lane(tableEntry(8), found, 8);
-    found = v128.load8_lane(tableEntry(9), found, 9);
-    found = v128.load8_lane(tableEntry(10), found, 10);
-    found = v128.load8_lane(tableEntry(11), found, 11);
-    found = v128.load8_lane(tableEntry(12), found, 12);
-    found = v128.load8_lane(tableEntry(13), found, 13);
-    found = v128.load8_lane(tableEntry(14), found, 14);
-    found = v128.load8_lane(tableEntry(15), found, 15);
+    const narrow = i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d));
+    const signs = i8x16.lt_s(narrow, i8x16.splat(0));
     // 127 + magnitude or 127 − magnitude; bit 7 of a slow entry only garbles what is done again.
     const signed = i8x16.sub(v128.xor(found, signs), signs);
-    v128.store(codes + index, i8x16.add(signed, i8x16.splat(<i8>ZERO_CODE)));
+    v128.store(codes, i8x16.add(signed, i8x16.splat(<i8>ZERO_CODE)));
     let slow = i8x16.bitmask(found);
     while (slow) {
-      const lane = ctz(slow);
+      const lane = <usize>ctz(slow);
       slow &= slow - 1;
-      const magnitude = <i32>(load<u8>(tableEntry(lane)) & 0x7f);
-      const negative = load<i32>(from + (lane << 2)) < 0;
-      encodeElement(codes, absmax, index + lane, ZERO_CODE + (negative ? -magnitude : magnitude));
+      const magnitude = <i32>(load<u8>(entryOf(keys + (lane << 2))) & ~SLOW);
+      const y = normalized(x + (lane << 2), absmax);
+      const guess = ZERO_CODE + (y < 0 ? -magnitude : magnitude);
+      store<u8>(codes + lane, <u8>exactCode(y, guess));
     }
+    x += 64;
+    codes += 16;
   }
 }

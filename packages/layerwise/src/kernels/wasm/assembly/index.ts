@@ -1,20 +1,22 @@
 /** The kernels of layerwise for WebAssembly: what the loader calls. */
-import { fillTables as fill, SCRATCH_BYTES, TABLES_BYTES, useMemory as use } from "./blockwise";
-import { measure as measureTask } from "./measure";
-import { apply as applyTask } from "./apply";
-import { Task } from "./task";
+import { fillTables as fill, TABLES_BYTES, useTables } from "./blockwise";
+import { Job, work as workOn } from "./job";
+import { SCRATCH_BYTES, useScratch } from "./scratch";
 
+/** Bytes of the tables that all threads share. */
 export function tablesBytes(): i32 {
   return TABLES_BYTES;
 }
 
+/** Bytes of the scratch that each thread has. */
 export function scratchBytes(): i32 {
   return SCRATCH_BYTES;
 }
 
-/** Says where the shared tables and this thread's scratch lie. */
+/** Says where the tables and this thread's scratch lie. */
 export function useMemory(tables: usize, scratch: usize): void {
-  use(tables, scratch);
+  useTables(tables);
+  useScratch(scratch);
 }
 
 /** Fills the tables from the 256 codebook values at their start; once for all threads. */
@@ -22,10 +24,7 @@ export function fillTables(): void {
   fill();
 }
 
-export function measure(task: usize): void {
-  measureTask(changetype<Task>(task));
-}
-
-export function apply(task: usize): void {
-  applyTask(changetype<Task>(task));
+/** Takes chunks of a job until there are none left. */
+export function work(job: usize): void {
+  workOn(changetype<Job>(job));
 }

@@ -1,9 +1,8 @@
 /** The measure pass: sums of squares of weights, gradient and update. Writes nothing. */
-import { block, decodeBlock } from "./blockwise";
-import { exactSum, isReliable, laneSum } from "./sums";
-import { SKIP_ZEROS, Task, WANT_UPDATE, WANT_WEIGHTS } from "./task";
-
-const RUN: i32 = 256;
+import { decode } from "./blockwise";
+import { BLOCK, Layer, RUN, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
+import { decoded } from "./scratch";
+import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sums";
 
 /**
  * The update as one linear form, u = g·ug + w·uw + m·um: with lookahead l, u = d + l·m' and
@@ -17,52 +16,67 @@ let sumWeights: f64 = 0;
 let sumGradient: f64 = 0;
 let sumUpdate: f64 = 0;
 
-export function measure(task: Task): void {
-  const ahead = task.lookahead;
-  const ud = ahead > 0 ? <f32>1 + ahead * task.accumulation : task.accumulation;
-  ug = ud * task.gradientFactor;
-  uw = ud * task.weightFactor;
-  um = (ahead > 0 ? ahead : <f32>1) * task.decay;
+/** Elements [start, start + count) of a layer; start is a multiple of the run. */
+export function measure(layer: Layer, start: u32, count: i32, sums: Sums): void {
+  const ahead = layer.lookahead;
+  const ud = ahead > 0 ? <f32>1 + ahead * layer.accumulation : layer.accumulation;
+  ug = ud * layer.gradientFactor;
+  uw = ud * layer.weightFactor;
+  um = (ahead > 0 ? ahead : <f32>1) * layer.decay;
   sumWeights = 0;
   sumGradient = 0;
   sumUpdate = 0;
-  const weights = (task.flags & WANT_WEIGHTS) != 0;
-  const update = (task.flags & WANT_UPDATE) != 0;
-  const skip = (task.flags & SKIP_ZEROS) != 0;
+  const update = (layer.flags & WANT_UPDATE) != 0;
+  const skip = (layer.flags & SKIP_ZEROS) != 0;
   // One loop for each set of inputs: what a rule does not need is not read.
   if (!update) {
-    if (weights) measureRuns(task, true, false, false, false);
-    else measureRuns(task, false, false, false, false);
-  } else if (task.momentum == 0 || task.decay == 0) {
-    if (skip) measureRuns(task, true, true, false, true);
-    else measureRuns(task, true, true, false, false);
+    if (layer.flags & WANT_WEIGHTS) measureRuns(layer, start, count, true, false, false, false);
+    else measureRuns(layer, start, count, false, false, false, false);
+  } else if (layer.momentum == 0 || layer.decay == 0) {
+    if (skip) measureRuns(layer, start, count, true, true, false, true);
+    else measureRuns(layer, start, count, true, true, false, false);
   } else {
-    if (skip) measureRuns(task, true, true, true, true);
-    else measureRuns(task, true, true, true, false);
+    if (skip) measureRuns(layer, start, count, true, true, true, true);
+    else measureRuns(layer, start, count, true, true, true, false);
   }
-  task.sumWeights = sumWeights;
-  task.sumGradient = sumGradient;
-  task.sumUpdate = sumUpdate;
+  sums.weights = sumWeights;
+  sums.gradient = sumGradient;
+  sums.update = sumUpdate;
 }
 
 // @ts-ignore: decorator
 @inline
-function measureRuns(task: Task, weights: bool, update: bool, momentum: bool, skip: bool): void {
-  for (let start = 0; start < task.count; start += RUN) {
-    const count = min(RUN, task.count - start);
-    const offset = <usize>start << 2;
-    let m: usize = 0;
-    if (momentum) {
-      if (task.absmax) {
-        decodeBlock(task.momentum + start, load<f32>(task.absmax + (start >> 6)), count);
-        m = block;
-      } else {
-        m = task.momentum + offset;
-      }
+function measureRuns(
+  layer: Layer,
+  start: u32,
+  count: i32,
+  weights: bool,
+  update: bool,
+  momentum: bool,
+  skip: bool,
+): void {
+  let w = layer.weights + (<usize>start << 2);
+  let g = layer.gradient + (<usize>start << 2);
+  let m: usize = 0;
+  let codes: usize = 0;
+  let absmax: usize = 0;
+  if (momentum) {
+    m = layer.momentum + (<usize>start << 2);
+    codes = layer.momentum + <usize>start;
+    if (layer.absmax) absmax = layer.absmax + <usize>(start / BLOCK) * 4;
+  }
+  for (let left = count; left > 0; left -= RUN) {
+    const run = min(RUN, left);
+    if (momentum && absmax) {
+      decode(codes, absmax, run);
+      m = decoded;
+      codes += RUN;
+      absmax += (RUN / BLOCK) * 4;
     }
-    const w = task.weights + offset;
-    const g = task.gradient + offset;
-    measureRun(w, g, m, count, weights, update, momentum, skip);
+    measureRun(w, g, m, run, weights, update, momentum, skip);
+    w += RUN * 4;
+    g += RUN * 4;
+    if (momentum) m += RUN * 4;
   }
 }
 
@@ -81,62 +95,68 @@ function measureRun(
   const g4 = f32x4.splat(ug);
   const w4 = f32x4.splat(uw);
   const m4 = f32x4.splat(um);
+  const zero = f32x4.splat(0);
   // Two chains per sum: one would wait for its own additions.
-  let ww0 = f32x4.splat(0);
-  let ww1 = f32x4.splat(0);
-  let gg0 = f32x4.splat(0);
-  let gg1 = f32x4.splat(0);
-  let uu0 = f32x4.splat(0);
-  let uu1 = f32x4.splat(0);
+  let ww0 = zero;
+  let ww1 = zero;
+  let gg0 = zero;
+  let gg1 = zero;
+  let uu0 = zero;
+  let uu1 = zero;
   const vectors = count & ~7;
-  for (let index = 0; index < vectors; index += 8) {
-    const at = <usize>index << 2;
-    const ga = v128.load(g + at);
-    const gb = v128.load(g + at, 16);
-    gg0 = f32x4.add(gg0, f32x4.mul(ga, ga));
-    gg1 = f32x4.add(gg1, f32x4.mul(gb, gb));
+  // Pointers that move, and offsets that are constants: indices cost an addition for each load.
+  let wAt = w;
+  let gAt = g;
+  let mAt = m;
+  const gEnd = g + (<usize>vectors << 2);
+  while (gAt < gEnd) {
+    const ga = v128.load(gAt);
+    const gb = v128.load(gAt, 16);
+    gg0 = addSquares(gg0, ga);
+    gg1 = addSquares(gg1, gb);
     if (weights) {
-      const wa = v128.load(w + at);
-      const wb = v128.load(w + at, 16);
-      ww0 = f32x4.add(ww0, f32x4.mul(wa, wa));
-      ww1 = f32x4.add(ww1, f32x4.mul(wb, wb));
+      const wa = v128.load(wAt);
+      const wb = v128.load(wAt, 16);
+      ww0 = addSquares(ww0, wa);
+      ww1 = addSquares(ww1, wb);
       if (update) {
         let ua = f32x4.add(f32x4.mul(ga, g4), f32x4.mul(wa, w4));
         let ub = f32x4.add(f32x4.mul(gb, g4), f32x4.mul(wb, w4));
         if (momentum) {
-          ua = f32x4.add(ua, f32x4.mul(v128.load(m + at), m4));
-          ub = f32x4.add(ub, f32x4.mul(v128.load(m + at, 16), m4));
+          ua = f32x4.add(ua, f32x4.mul(v128.load(mAt), m4));
+          ub = f32x4.add(ub, f32x4.mul(v128.load(mAt, 16), m4));
         }
         if (skip) {
-          ua = v128.and(ua, f32x4.ne(ga, f32x4.splat(0)));
-          ub = v128.and(ub, f32x4.ne(gb, f32x4.splat(0)));
+          ua = v128.and(ua, f32x4.ne(ga, zero));
+          ub = v128.and(ub, f32x4.ne(gb, zero));
         }
-        uu0 = f32x4.add(uu0, f32x4.mul(ua, ua));
-        uu1 = f32x4.add(uu1, f32x4.mul(ub, ub));
+        uu0 = addSquares(uu0, ua);
+        uu1 = addSquares(uu1, ub);
       }
     }
+    gAt += 32;
+    if (weights) wAt += 32;
+    if (momentum) mAt += 32;
   }
-  // The last elements of a layer whose size is no multiple of 8, and the runs that float32 can't sum.
+  // The last elements of a layer whose size is no multiple of 8.
   const rest = count - vectors;
-  const at = <usize>vectors << 2;
-  const gradientSum = laneSum(f32x4.add(gg0, gg1));
-  sumGradient += isReliable(gradientSum) ? gradientSum : exactSum(g, vectors);
-  if (rest) sumGradient += exactSum(g + at, rest);
+  sumGradient += runSum(f32x4.add(gg0, gg1), g, vectors);
+  if (rest) sumGradient += exactSum(gAt, rest);
   if (weights) {
-    const weightSum = laneSum(f32x4.add(ww0, ww1));
-    sumWeights += isReliable(weightSum) ? weightSum : exactSum(w, vectors);
-    if (rest) sumWeights += exactSum(w + at, rest);
+    sumWeights += runSum(f32x4.add(ww0, ww1), w, vectors);
+    if (rest) sumWeights += exactSum(wAt, rest);
   }
   if (update) {
-    const updateSum = laneSum(f32x4.add(uu0, uu1));
-    sumUpdate += isReliable(updateSum) ? updateSum : exactUpdateSum(w, g, m, vectors, skip);
-    if (rest) sumUpdate += exactUpdateSum(w + at, g + at, m ? m + at : 0, rest, skip);
+    const sum = laneSum(f32x4.add(uu0, uu1));
+    sumUpdate += isReliable(sum) ? sum : exactUpdateSum(w, g, m, vectors, skip);
+    if (rest) sumUpdate += exactUpdateSum(wAt, gAt, mAt, rest, skip);
   }
 }
 
 /** ‖u‖² in float64. */
 function exactUpdateSum(w: usize, g: usize, m: usize, count: i32, skip: bool): f64 {
   let sum: f64 = 0;
+  if (isZero(g, count) && (skip || (isZero(w, count) && (m == 0 || isZero(m, count))))) return sum;
   for (let index = 0; index < count; index++) {
     const at = <usize>index << 2;
     const gradient = <f64>load<f32>(g + at);

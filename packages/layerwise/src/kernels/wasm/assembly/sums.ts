@@ -1,16 +1,21 @@
 /**
  * Sums of squares that are right for every finite float32 and the same on every machine.
  *
- * A run of 256 elements is summed in float32 lanes: 64 additions a lane at most, a relative error
- * below 4e-6 in the worst case and near 1e-7 in practice, averaged out over the runs. Runs are added
- * in float64. Squares of float32 can overflow or vanish in float32, so a run whose sum is not well
- * inside the range (1e-30 … 1e37, which zeros, NaN and infinities are not either) is summed again in
- * float64, one element after another. Measured: summing in float64 throughout makes the measure pass
- * twice as slow, bound by arithmetic where memory should be the limit.
+ * A run of 1,024 elements is summed in eight float32 lanes: 128 additions a lane, a relative error
+ * under 8e-6 in the worst case and near 1e-7 in practice, averaged out over the runs. Runs are added in
+ * float64. Squares of float32 can overflow or vanish in float32, so a run whose sum is not well inside
+ * the range (1e-30 … 1e37, which zeros, NaN and infinities are not either) is summed again in float64,
+ * one element after another. Measured: float64 throughout takes 2.9 times as long in the cache.
  */
 
 const SMALLEST: f64 = 1e-30;
 const LARGEST: f64 = 1e37;
+
+// @ts-ignore: decorator
+@inline
+export function addSquares(lanes: v128, x: v128): v128 {
+  return f32x4.add(lanes, f32x4.mul(x, x));
+}
 
 // @ts-ignore: decorator
 @inline
@@ -28,6 +33,29 @@ export function isReliable(sum: f64): bool {
   return sum > SMALLEST && sum < LARGEST;
 }
 
+/** The sum of a run's lanes, or of its elements again where float32 can't be trusted. */
+// @ts-ignore: decorator
+@inline
+export function runSum(lanes: v128, x: usize, count: i32): f64 {
+  const sum = laneSum(lanes);
+  return isReliable(sum) ? sum : exactSum(x, count);
+}
+
+/** ‖x‖² of up to a run. */
+export function sumOfSquares(x: usize, count: i32): f64 {
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  const vectors = count & ~7;
+  let at = x;
+  const end = x + (<usize>vectors << 2);
+  while (at < end) {
+    a = addSquares(a, v128.load(at));
+    b = addSquares(b, v128.load(at, 16));
+    at += 32;
+  }
+  return runSum(f32x4.add(a, b), x, vectors) + exactSum(at, count - vectors);
+}
+
 /** ‖x‖² in float64. A run of zeros, common in sparse gradients, is recognised by its bits. */
 export function exactSum(x: usize, count: i32): f64 {
   let sum: f64 = 0;
@@ -39,8 +67,12 @@ export function exactSum(x: usize, count: i32): f64 {
   return sum;
 }
 
-function isZero(x: usize, count: i32): bool {
-  let bits: u32 = 0;
-  for (let index = 0; index < count; index++) bits |= load<u32>(x + (index << 2));
-  return (bits & 0x7fffffff) == 0;
+/** Whether all elements are +0 or −0. */
+export function isZero(x: usize, count: i32): bool {
+  let bits: v128 = i32x4.splat(0);
+  let index = 0;
+  for (; index + 4 <= count; index += 4) bits = v128.or(bits, v128.load(x + (index << 2)));
+  let rest: u32 = 0;
+  for (; index < count; index++) rest |= load<u32>(x + (index << 2));
+  return (rest << 1) == 0 && !v128.any_true(i32x4.shl(bits, 1));
 }

@@ -1,0 +1,60 @@
+/**
+ * A job: one pass over many layers, cut into chunks that threads take one after the other.
+ *
+ * Chunks are cut at fixed bounds and each has a place of its own for its sums, so the result does not
+ * depend on who takes which. A thread takes a chunk by adding 1 to the counter. While the loader writes
+ * the next job, the counter stands beyond any total: a thread that wakes late finds nothing to do, and one
+ * that gets an index reads everything else after that.
+ */
+import { apply } from "./apply";
+import { CHUNK, Layer, LAYER_BYTES, Sums, SUMS_BYTES } from "./layer";
+import { measure } from "./measure";
+
+/** ../job.ts has the same offsets for the other side. */
+@unmanaged
+export class Job {
+  /** The next chunk that nobody has taken. */
+  counter: i32; // 0
+  /** Chunks that are done. */
+  done: i32; // 4
+  chunks: i32; // 8
+  layerCount: i32; // 12
+  layers: usize; // 16
+  sums: usize; // 20
+  /** 0: measure; 1: apply, from the last chunk to the first. */
+  pass: i32; // 24
+}
+
+const APPLY: i32 = 1;
+
+/** Takes chunks until there are none left. */
+export function work(job: Job): void {
+  while (true) {
+    const taken = atomic.add<i32>(changetype<usize>(job), 1);
+    if (taken >= job.chunks) return;
+    runChunk(job, job.pass == APPLY ? job.chunks - 1 - taken : taken);
+    const done = atomic.add<i32>(changetype<usize>(job), 1, 4) + 1;
+    if (done == job.chunks) atomic.notify(changetype<usize>(job) + 4, -1);
+  }
+}
+
+function runChunk(job: Job, chunk: i32): void {
+  const layer = layerOf(job, chunk);
+  const start = <u32>(chunk - layer.firstChunk) * CHUNK;
+  const count = <i32>min(CHUNK, layer.size - start);
+  const sums = changetype<Sums>(job.sums + <usize>chunk * SUMS_BYTES);
+  if (job.pass == APPLY) apply(layer, start, count, sums);
+  else measure(layer, start, count, sums);
+}
+
+/** The layer that a chunk belongs to: the last one whose first chunk is not beyond it. */
+function layerOf(job: Job, chunk: i32): Layer {
+  let low = 0;
+  let high = job.layerCount - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (changetype<Layer>(job.layers + <usize>middle * LAYER_BYTES).firstChunk <= chunk) low = middle;
+    else high = middle - 1;
+  }
+  return changetype<Layer>(job.layers + <usize>low * LAYER_BYTES);
+}
