@@ -4,15 +4,15 @@
  */
 import { checkObject } from "./check.js";
 import type { TrustRatio } from "./decide/trust-ratio.js";
-import { resolveTrustRatio } from "./options.js";
+import { bothRulesError, resolveTrustRatio } from "./options.js";
 import type { LARSOptions, TrustRatioOption } from "./options.js";
 
 /**
  * What a preset may be given: options that go before its own. `trustRatio` may have single fields, laid
- * over those of the preset's rule, or another rule, which replaces it.
+ * over those of the preset's rule, or another rule, which replaces it; `maxUnorm` is short for the rule
+ * `clip-update` here too.
  */
 export type PresetOverrides = Omit<Partial<LARSOptions>, "trustRatio"> & {
-  lr: LARSOptions["lr"];
   trustRatio?: TrustRatioOption | RuleFields;
 };
 
@@ -22,27 +22,31 @@ type RuleFields =
 
 type ScaleGradientFields = Partial<Omit<Extract<TrustRatio, { rule: "scale-gradient" }>, "rule">>;
 
-export type Preset = (overrides: PresetOverrides) => LARSOptions;
+/** Complete options if the overrides have an `lr`, else all but that. */
+export type Preset = <Overrides extends PresetOverrides>(
+  overrides?: Overrides,
+) => Omit<Partial<LARSOptions>, "lr"> & Pick<Overrides, keyof Overrides & "lr">;
 
 /** A preset's function: its options, then the overrides. */
 function preset(options: Partial<LARSOptions>, rule: TrustRatioOption): Preset {
-  return ({ trustRatio, maxUnorm, ...overrides }) => ({
-    ...options,
-    ...overrides,
-    ...(maxUnorm === undefined
-      ? { trustRatio: overlaid(resolveTrustRatio(rule), trustRatio) }
-      : {
-          maxUnorm,
-          ...(trustRatio === undefined ? {} : { trustRatio: trustRatio as TrustRatioOption }),
-        }),
-  });
+  return <Overrides extends PresetOverrides>(overrides?: Overrides) => {
+    const { trustRatio, maxUnorm, ...others } = overrides ?? ({} as Overrides);
+    if (trustRatio !== undefined && maxUnorm !== undefined)
+      throw bothRulesError(maxUnorm, trustRatio);
+    const override = maxUnorm === undefined ? trustRatio : { rule: "clip-update", maxUnorm };
+    return {
+      ...options,
+      ...(others as Pick<Overrides, keyof Overrides & "lr">),
+      trustRatio: overlaid(resolveTrustRatio(rule), override),
+    };
+  };
 }
 
 function overlaid(rule: TrustRatio, override: unknown): TrustRatio {
   if (override === undefined) return rule;
   if (typeof override === "string") return resolveTrustRatio(override);
   const fields = checkObject("trustRatio", override);
-  const replaces = fields.rule !== undefined && fields.rule !== rule.rule;
+  const replaces = fields["rule"] !== undefined && fields["rule"] !== rule.rule;
   return resolveTrustRatio(replaces ? fields : { ...rule, ...fields });
 }
 
