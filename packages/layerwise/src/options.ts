@@ -142,11 +142,8 @@ export function resolveOptions(
 ): Hyperparameters {
   const given = flattened(what, options);
   const { maxUnorm, trustRatio, ...rest } = given;
-  if (maxUnorm !== undefined && trustRatio !== undefined) {
-    throw new TypeError(
-      `${what}: got both maxUnorm (${shown(maxUnorm)}) and trustRatio (${shown(trustRatio)}); allowed is one of them: maxUnorm is short for trustRatio { rule: "clip-update", maxUnorm }`,
-    );
-  }
+  if (maxUnorm !== undefined && trustRatio !== undefined)
+    throw bothRulesError(maxUnorm, trustRatio);
   if (!("lr" in given) && inherited.lr === undefined) {
     throw new TypeError(`${what}: lr is missing; allowed is a number ≥ 0 or a schedule`);
   }
@@ -154,6 +151,13 @@ export function resolveOptions(
   if (maxUnorm !== undefined) merged.trustRatio = clipUpdateWith(maxUnorm);
   if (trustRatio !== undefined) merged.trustRatio = resolveTrustRatio(trustRatio);
   return checkHyperparameters(merged);
+}
+
+/** The refusal of two rules at once. */
+export function bothRulesError(maxUnorm: unknown, trustRatio: unknown): TypeError {
+  return new TypeError(
+    `maxUnorm: got ${shown(maxUnorm)} and trustRatio ${shown(trustRatio)}; allowed is one of them: maxUnorm is short for trustRatio { rule: "clip-update", maxUnorm }`,
+  );
 }
 
 /** The rule that `maxUnorm` is short for. */

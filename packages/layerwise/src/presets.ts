@@ -46,7 +46,7 @@ function overlaid(rule: TrustRatio, override: unknown): TrustRatio {
   if (override === undefined) return rule;
   if (typeof override === "string") return resolveTrustRatio(override);
   const fields = checkObject("trustRatio", override);
-  const replaces = fields["rule"] !== undefined && fields["rule"] !== rule.rule;
+  const replaces = fields.rule !== undefined && fields.rule !== rule.rule;
   return resolveTrustRatio(replaces ? fields : { ...rule, ...fields });
 }
 
