@@ -70,26 +70,39 @@ function floats(text: string): Float32Array {
 }
 
 /** Options that all references have under the same names, and mean alike. */
-function commonOptions(options: RawOptions): Partial<LARSOptions> & { lr: number } {
+function commonOptions(options: RawOptions): Pick<LARSOptions, "lr"> {
   const rates = options.lr_per_step as number[] | undefined;
-  const lr = rates === undefined ? options.lr : (step: number) => rates[step];
-  const common: Record<string, unknown> = { lr };
   const names = {
     momentum: "momentum",
     weight_decay: "weightDecay",
     dampening: "dampening",
     nesterov: "nesterov",
   };
-  for (const [theirs, ours] of Object.entries(names)) {
-    if (options[theirs] !== undefined) common[ours] = options[theirs];
-  }
-  return common as Partial<LARSOptions> & { lr: number };
+  const given: Partial<LARSOptions> = Object.fromEntries(
+    Object.entries(names).flatMap(([theirs, ours]) =>
+      options[theirs] === undefined ? [] : [[ours, options[theirs]]],
+    ),
+  );
+  return {
+    ...given,
+    lr: rates === undefined ? (options.lr as number) : (step: number) => rates[step]!,
+  };
 }
 
-function renamed(options: RawOptions, names: Record<string, string>): Record<string, number> {
+/** The fields of `scale-gradient`, which each reference has under its own names. */
+interface ScaleGradientFields {
+  coefficient?: number;
+  eps?: number;
+  clip?: boolean;
+}
+
+function renamed(
+  options: RawOptions,
+  names: Record<string, keyof ScaleGradientFields>,
+): ScaleGradientFields {
   return Object.fromEntries(
     Object.entries(names).flatMap(([theirs, ours]) =>
-      options[theirs] === undefined ? [] : [[ours, options[theirs] as number]],
+      options[theirs] === undefined ? [] : [[ours, options[theirs]]],
     ),
   );
 }
@@ -97,30 +110,35 @@ function renamed(options: RawOptions, names: Record<string, string>): Record<str
 /** The preset of a trajectory, and its options through it. */
 function throughPreset({ reference, options }: RawTrajectory): [keyof typeof presets, LARSOptions] {
   const common = commonOptions(options);
+  // bitsandbytes' own LARS8bit ignores max_unorm on the CPU.
+  const maxUnorm = reference.includes("ignores max_unorm") ? 0 : (options.max_unorm as number);
   if (/8.?bit/i.test(reference)) {
-    // The trajectories quantise layers of any size. bitsandbytes' own LARS8bit ignores max_unorm.
-    const maxUnorm = reference.includes("ignores max_unorm") ? 0 : (options.max_unorm as number);
-    const trustRatio = { maxUnorm };
-    return [
-      "bitsandbytes",
-      presets.bitsandbytes({ ...common, trustRatio, optimBits: 8, min8bitSize: 1 }),
-    ];
+    // The trajectories quantise layers of any size.
+    const eight = { optimBits: 8, min8bitSize: 1 } as const;
+    return ["bitsandbytes", presets.bitsandbytes({ ...common, ...eight, maxUnorm })];
   }
   if (reference.startsWith("bitsandbytes")) {
-    const trustRatio = renamed(options, { max_unorm: "maxUnorm" });
-    return ["bitsandbytes", presets.bitsandbytes({ ...common, trustRatio })];
+    return ["bitsandbytes", presets.bitsandbytes({ ...common, maxUnorm })];
   }
   if (reference.startsWith("timm")) {
-    const names = { trust_coeff: "coefficient", eps: "eps", trust_clip: "clip" };
-    return ["timm", presets.timm({ ...common, trustRatio: renamed(options, names) })];
+    const trustRatio = renamed(options, {
+      trust_coeff: "coefficient",
+      eps: "eps",
+      trust_clip: "clip",
+    });
+    return ["timm", presets.timm({ ...common, trustRatio })];
   }
   if (reference.startsWith("apex")) {
-    const names = { trust_coefficient: "coefficient", eps: "eps", clip: "clip" };
-    return ["apexLARC", presets.apexLARC({ ...common, trustRatio: renamed(options, names) })];
+    const trustRatio = renamed(options, {
+      trust_coefficient: "coefficient",
+      eps: "eps",
+      clip: "clip",
+    });
+    return ["apexLARC", presets.apexLARC({ ...common, trustRatio })];
   }
   if (reference.startsWith("optax")) {
-    const names = { trust_coefficient: "coefficient" };
-    return ["optax", presets.optax({ ...common, trustRatio: renamed(options, names) })];
+    const trustRatio = renamed(options, { trust_coefficient: "coefficient" });
+    return ["optax", presets.optax({ ...common, trustRatio })];
   }
   throw new Error(`no preset for ${reference}`);
 }
