@@ -1,11 +1,18 @@
 /** LARS, LARS8bit, LARS32bit: a step is measure → decide → apply over all layers. */
-import { checkObject, checkNames, checkPositive, shown } from "./check.js";
+import {
+  checkChoice,
+  checkInteger,
+  checkNames,
+  checkObject,
+  checkPositive,
+  shown,
+} from "./check.js";
 import { globalClipScale } from "./decide/global-clipping.js";
 import { clipToPercentile, PERCENTILE_OFF } from "./decide/percentile-clipping.js";
 import { ruleOf, trustRatioOf } from "./decide/trust-ratio.js";
 import { directionEquation, unscaledEquation, updateEquation } from "./equation.js";
 import { NonFiniteGradientError } from "./errors.js";
-import { kernelNamed } from "./kernels/choose.js";
+import { createKernel } from "./kernels/choose.js";
 import type { KernelName } from "./kernels/choose.js";
 import { NO_SUMS } from "./kernels/kernel.js";
 import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "./kernels/kernel.js";
@@ -19,10 +26,17 @@ import type { StateDict } from "./state/saved-state.js";
 import { readState, restoreState } from "./state-dict.js";
 import type { LoadReport } from "./state-dict.js";
 
+const MOST_THREADS = 64;
+
 /** How a step is run, beside what it computes. */
 export interface KernelOptions {
   /** "wasm" (SIMD) or "reference" (float64, slow). Default: "wasm" where it runs. */
   kernel?: KernelName;
+  /**
+   * The most threads that a step uses, ≥ 1. Default: the cores. Results have the same bits on any number.
+   * {@link LARS.threads} says how many there are: 1 on a page that is not cross-origin isolated.
+   */
+  threads?: number;
 }
 
 /** Options of one step. */
@@ -109,11 +123,12 @@ export class LARS {
     options: LARSOptions,
     kernelOptions: KernelOptions = {},
   ) {
-    checkNames("kernel options", checkObject("kernel options", kernelOptions), ["kernel"]);
+    const { kernel, threads } = checkedKernelOptions(kernelOptions);
     this.#defaults = resolveOptions("options", this.#withFixedBits(options));
-    this.#kernel = kernelNamed(kernelOptions.kernel);
     this.paramGroups = this.#groups;
     for (const group of createParamGroups(params, this.#defaults)) this.#addGroup(group);
+    // Last, when nothing can be refused any more: it may start threads.
+    this.#kernel = createKernel(kernel, threads);
   }
 
   /**
@@ -156,6 +171,11 @@ export class LARS {
     return this.#layers.reduce((bytes, layer) => bytes + layer.stateBytes, 0);
   }
 
+  /** Threads that a step uses, the caller's own included. */
+  get threads(): number {
+    return this.#kernel.threads;
+  }
+
   /**
    * A copy of the state: step counts, momentum, clipping histories. Options are not part of it: they
    * belong to the constructor.
@@ -178,10 +198,15 @@ export class LARS {
     return report;
   }
 
-  /** Gives the state's memory back. The optimizer can't step afterwards. Parameters stay usable. */
+  /**
+   * Gives the state's memory back, and ends the threads if no other optimizer uses them. The optimizer
+   * can't step afterwards. Parameters stay usable.
+   */
   dispose(): void {
+    if (this.#disposed) return;
     this.#disposed = true;
     for (const layer of this.#layers) this.#setMomentum(layer, null);
+    this.#kernel.dispose();
   }
 
   #withFixedBits(options: LARSOptions): LARSOptions {
@@ -329,6 +354,20 @@ export class LARS8bit extends LARS {
 /** LARS with 32-bit momentum: 4 bytes of state a parameter. */
 export class LARS32bit extends LARS {
   protected static override readonly fixedBits = 32;
+}
+
+function checkedKernelOptions(given: unknown): KernelOptions {
+  const options = checkObject("kernel options", given);
+  checkNames("kernel options", options, ["kernel", "threads"]);
+  const { kernel, threads } = options;
+  return {
+    ...(kernel === undefined
+      ? {}
+      : { kernel: checkChoice("kernel", kernel, ["wasm", "reference"]) }),
+    ...(threads === undefined
+      ? {}
+      : { threads: checkInteger("threads", threads, 1, MOST_THREADS) }),
+  };
 }
 
 function rateAt(lr: Hyperparameters["lr"], step: number): number {

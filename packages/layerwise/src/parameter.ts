@@ -1,6 +1,6 @@
 /** A parameter: the weights of one layer and their gradient. */
 import { shown } from "./check.js";
-import { defaultKernel } from "./kernels/choose.js";
+import { availableRuntime } from "./kernels/choose.js";
 
 /** The largest layer: 2^30 elements, 4 GiB. */
 export const MAX_ELEMENTS = 2 ** 30;
@@ -58,12 +58,13 @@ export class Parameter {
    */
   static allocate(shape: readonly number[], { name }: { name?: string } = {}): Parameter {
     const size = elementsOf(shape, name);
-    const kernel = defaultKernel();
-    const parameter = new Parameter(kernel.allocateFloat32(size), {
+    const allocate = (): Float32Array =>
+      availableRuntime()?.allocate(Float32Array, size) ?? new Float32Array(size);
+    const parameter = new Parameter(allocate(), {
       shape,
       ...(name === undefined ? {} : { name }),
     });
-    parameter.grad = kernel.allocateFloat32(size);
+    parameter.grad = allocate();
     return parameter;
   }
 
@@ -77,9 +78,8 @@ export class Parameter {
    * nothing for arrays from outside.
    */
   dispose(): void {
-    const kernel = defaultKernel();
-    kernel.release(this.data);
-    if (this.grad !== null) kernel.release(this.grad);
+    const runtime = availableRuntime();
+    for (const array of [this.data, this.grad]) if (array !== null) runtime?.release(array);
     this.grad = null;
   }
 }

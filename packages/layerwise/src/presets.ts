@@ -22,23 +22,25 @@ type RuleFields =
 
 type ScaleGradientFields = Partial<Omit<Extract<TrustRatio, { rule: "scale-gradient" }>, "rule">>;
 
-/** Complete options if the overrides have an `lr`, else all but that. */
-export type Preset = <Overrides extends PresetOverrides>(
-  overrides?: Overrides,
-) => Omit<Partial<LARSOptions>, "lr"> & Pick<Overrides, keyof Overrides & "lr">;
+/** Complete options if the overrides have an `lr`, else all but that, for a parameter group. */
+export interface Preset {
+  (overrides: PresetOverrides & Pick<LARSOptions, "lr">): LARSOptions;
+  (overrides?: PresetOverrides): Omit<Partial<LARSOptions>, "lr">;
+}
 
 /** A preset's function: its options, then the overrides. */
 function preset(options: Partial<LARSOptions>, rule: TrustRatioOption): Preset {
-  return <Overrides extends PresetOverrides>(overrides?: Overrides) => {
-    const { trustRatio, maxUnorm, ...others } = overrides ?? ({} as Overrides);
+  return (overrides: PresetOverrides = {}) => {
+    const { trustRatio, maxUnorm, ...others } = overrides;
     if (trustRatio !== undefined && maxUnorm !== undefined)
       throw bothRulesError(maxUnorm, trustRatio);
     const override = maxUnorm === undefined ? trustRatio : { rule: "clip-update", maxUnorm };
+    // As complete as the overrides are, which the two signatures of Preset say.
     return {
       ...options,
-      ...(others as Pick<Overrides, keyof Overrides & "lr">),
+      ...others,
       trustRatio: overlaid(resolveTrustRatio(rule), override),
-    };
+    } as LARSOptions;
   };
 }
 

@@ -1,43 +1,39 @@
 /** Which kernel runs: the one asked for, or the fastest that this engine can run. */
 import type { Kernel } from "./kernel.js";
 import { referenceKernel } from "./reference.js";
+import { WasmRuntime } from "./wasm/runtime.js";
 import { WasmKernel } from "./wasm/wasm-kernel.js";
+import { availableCores } from "./wasm/worker-host.js";
 
 export type KernelName = "reference" | "wasm";
 
-let wasmKernel: WasmKernel | undefined;
+let wasmRuntime: WasmRuntime | undefined;
 
-/** One instance for the whole program: parameters and optimizers meet in its memory. */
-function sharedWasmKernel(): WasmKernel {
-  wasmKernel ??= new WasmKernel();
-  return wasmKernel;
+/** One for the whole program: parameters and optimizers meet in its memory. */
+function sharedRuntime(): WasmRuntime {
+  wasmRuntime ??= new WasmRuntime();
+  return wasmRuntime;
 }
 
-/** The WebAssembly kernel where it runs, else the reference kernel. */
-export function defaultKernel(): Kernel {
+/** The shared runtime, or null on an engine without WebAssembly SIMD. */
+export function availableRuntime(): WasmRuntime | null {
   try {
-    return sharedWasmKernel();
+    return sharedRuntime();
   } catch (error) {
-    if (error instanceof WebAssembly.CompileError) return referenceKernel;
+    if (error instanceof WebAssembly.CompileError) return null;
     throw error;
   }
 }
 
 /**
- * @throws RangeError for another name; WebAssembly.CompileError when "wasm" is asked for on an engine
- *   without WebAssembly SIMD
+ * A kernel for one optimizer. Dispose of it with the optimizer.
+ *
+ * @param name default: "wasm" where it runs, else "reference"
+ * @param threads the most that a step may use. Default: the cores
+ * @throws WebAssembly.CompileError when "wasm" is asked for on an engine without WebAssembly SIMD
  */
-export function kernelNamed(name: KernelName | undefined): Kernel {
-  switch (name) {
-    case undefined:
-      return defaultKernel();
-    case "reference":
-      return referenceKernel;
-    case "wasm":
-      return sharedWasmKernel();
-    default:
-      throw new RangeError(
-        `kernel: got ${JSON.stringify(name)}; allowed are "wasm" and "reference"`,
-      );
-  }
+export function createKernel(name?: KernelName, threads = availableCores()): Kernel {
+  const runtime =
+    name === "wasm" ? sharedRuntime() : name === undefined ? availableRuntime() : null;
+  return runtime === null ? referenceKernel : new WasmKernel(runtime, threads);
 }

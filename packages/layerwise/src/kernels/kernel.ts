@@ -89,6 +89,8 @@ export const CHUNK_SIZE = 32768;
 
 export interface Kernel {
   readonly name: string;
+  /** Threads that a step uses, the caller's own included. */
+  readonly threads: number;
 
   /**
    * Sums of squares of each task, without writing anything. The update's sum is taken of u as
@@ -107,4 +109,6 @@ export interface Kernel {
   allocateUint8(length: number): Uint8Array;
   /** Gives back an array that this kernel allocated; others are left alone. */
   release(array: Float32Array | Uint8Array): void;
+  /** Ends threads that nobody else uses. */
+  dispose(): void;
 }

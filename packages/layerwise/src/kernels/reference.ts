@@ -117,9 +117,11 @@ function applyLayer(task: KernelTask): SumsOfSquares {
 
 export const referenceKernel: Kernel = {
   name: "reference",
+  threads: 1,
   measure: (tasks) => tasks.map(measureLayer),
   apply: (tasks) => tasks.map(applyLayer),
   allocateFloat32: (length) => new Float32Array(length),
   allocateUint8: (length) => new Uint8Array(length),
   release: () => undefined,
+  dispose: () => undefined,
 };

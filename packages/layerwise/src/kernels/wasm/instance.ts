@@ -13,8 +13,12 @@ export interface KernelExports {
 }
 
 export interface KernelInstance {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
   readonly arena: Arena;
   readonly exports: KernelExports;
+  /** Address of the tables that all threads share. */
+  readonly tables: number;
   /** False where the platform gives no shared memory: then nothing but staging lies in the arena. */
   readonly isShared: boolean;
 }
@@ -76,5 +80,5 @@ export function instantiate(): KernelInstance {
   new Float32Array(arena.buffer, tables, codebook.length).set(codebook);
   kernels.useMemory(tables, scratch);
   kernels.fillTables();
-  return { arena, exports: kernels, isShared };
+  return { module, memory, arena, exports: kernels, tables, isShared };
 }

@@ -77,10 +77,16 @@ export class Job {
     Atomics.store(words, COUNTER, 0); // last: who takes a chunk sees all of the above
   }
 
-  /** Whether every chunk is done. */
+  get chunkCount(): number {
+    return this.#words[CHUNKS]!;
+  }
+
+  get doneCount(): number {
+    return Atomics.load(this.#words, DONE);
+  }
+
   get isDone(): boolean {
-    const words = this.#words;
-    return Atomics.load(words, DONE) === words[CHUNKS];
+    return this.doneCount === this.chunkCount;
   }
 
   /** Closes the job and returns the sums of its tasks: their chunks' sums, added in order. */

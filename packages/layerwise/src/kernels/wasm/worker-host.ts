@@ -1,0 +1,120 @@
+/** Workers of the platform: worker_threads in Node, Web Workers in browsers. Both run the same source. */
+
+/** What a worker needs to join in. */
+export interface WorkerSetup {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly tables: number;
+  readonly scratch: number;
+  /** Address of the pool's control block, of the job, and the worker's place among its helpers. */
+  readonly control: number;
+  readonly job: number;
+  readonly helper: number;
+  /** The worker ends when the control block has another one. */
+  readonly generation: number;
+}
+
+/** What becomes of a worker. */
+export interface WorkerEvents {
+  /** It runs. */
+  started(): void;
+  /** It has ended by itself. */
+  ended(): void;
+  /** It could not start, or died. */
+  failed(reason: string): void;
+}
+
+/**
+ * The worker: waits for the epoch to change, helps with the job, and looks for the next one a little while
+ * (the passes of a step follow each other in microseconds) before it sleeps again.
+ */
+const source = `
+const isNode = typeof require === "function";
+function run({ module, memory, tables, scratch, control, job, helper, generation }) {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  exports.useMemory(tables, scratch);
+  const words = new Int32Array(memory.buffer, control, 3);
+  let seen = Atomics.load(words, 0);
+  if (!isNode) postMessage("started");
+  while (Atomics.load(words, 2) === generation) {
+    for (let spins = 0; spins < 2e4 && Atomics.load(words, 0) === seen; spins++);
+    if (Atomics.load(words, 0) === seen) Atomics.wait(words, 0, seen);
+    seen = Atomics.load(words, 0);
+    if (helper < Atomics.load(words, 1)) exports.work(job);
+  }
+  if (!isNode) { postMessage("ended"); close(); }
+}
+if (isNode) run(require("node:worker_threads").workerData);
+else onmessage = ({ data }) => run(data);
+`;
+
+/** As much of Node as is used here. The library has no types of Node in it. */
+interface NodeWorker {
+  on(event: string, listener: (value: unknown) => void): void;
+  unref(): void;
+}
+interface NodeModules {
+  "node:worker_threads": {
+    Worker: new (source: string, options: { eval: true; workerData: WorkerSetup }) => NodeWorker;
+  };
+  "node:os": { availableParallelism(): number };
+}
+
+/** A module of Node, from 20.16 on; elsewhere undefined. */
+function nodeModule<Name extends keyof NodeModules>(name: Name): NodeModules[Name] | undefined {
+  const { process } = globalThis as {
+    process?: { getBuiltinModule?: (name: Name) => NodeModules[Name] | undefined };
+  };
+  return process?.getBuiltinModule?.(name);
+}
+
+/** Cores that this program may use. */
+export function availableCores(): number {
+  const { navigator } = globalThis as { navigator?: { hardwareConcurrency?: number } };
+  return nodeModule("node:os")?.availableParallelism() ?? navigator?.hardwareConcurrency ?? 1;
+}
+
+/** Whether a worker can be given shared memory: in Node, and in pages that are cross-origin isolated. */
+export function canShareMemory(): boolean {
+  const { crossOriginIsolated } = globalThis as { crossOriginIsolated?: boolean };
+  return nodeModule("node:worker_threads") !== undefined || crossOriginIsolated === true;
+}
+
+/** Starts a worker. It never keeps a program alive. */
+export function startWorker(setup: WorkerSetup, events: WorkerEvents): void {
+  const threads = nodeModule("node:worker_threads");
+  if (threads === undefined) startWebWorker(setup, events);
+  else startNodeWorker(threads, setup, events);
+}
+
+function startNodeWorker(
+  { Worker }: NodeModules["node:worker_threads"],
+  setup: WorkerSetup,
+  events: WorkerEvents,
+): void {
+  const worker = new Worker(source, { eval: true, workerData: setup });
+  worker.on("online", () => {
+    events.started();
+  });
+  worker.on("error", (error) => {
+    events.failed(String(error));
+  });
+  worker.on("exit", () => {
+    events.ended();
+  });
+  worker.unref();
+}
+
+function startWebWorker(setup: WorkerSetup, events: WorkerEvents): void {
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const worker = new Worker(url);
+  URL.revokeObjectURL(url);
+  worker.onmessage = ({ data }) => {
+    if (data === "started") events.started();
+    else events.ended();
+  };
+  worker.onerror = ({ message }) => {
+    events.failed(message);
+  };
+  worker.postMessage(setup);
+}
