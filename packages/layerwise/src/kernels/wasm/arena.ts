@@ -23,11 +23,13 @@ export class Arena {
   /** A grown shared memory gives new buffer objects over the same bytes; views keep the old ones. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
 
-  constructor(memory: WebAssembly.Memory, maximumPages: number) {
+  /** @param heap where free memory begins; not 0, which the kernels read as "no array" */
+  constructor(memory: WebAssembly.Memory, heap: number, maximumPages: number) {
     this.#memory = memory;
     this.#maximumPages = maximumPages;
-    // Address 0 stays free: the kernels read it as "no array".
-    this.#free = [{ start: ALIGNMENT, end: memory.buffer.byteLength }];
+    this.#free = [
+      { start: Math.ceil(heap / ALIGNMENT) * ALIGNMENT, end: memory.buffer.byteLength },
+    ];
     this.#buffers.add(memory.buffer);
   }
 

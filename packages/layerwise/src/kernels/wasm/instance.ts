@@ -5,9 +5,10 @@ import { wasmHex } from "./binary.generated.js";
 
 /** The exports of assembly/index.ts. */
 export interface KernelExports {
-  tablesBytes(): number;
+  codebook(): number;
+  heap(): number;
   scratchBytes(): number;
-  useMemory(tables: number, scratch: number): void;
+  useScratch(address: number): void;
   fillTables(): void;
   work(job: number): void;
 }
@@ -17,16 +18,15 @@ export interface KernelInstance {
   readonly memory: WebAssembly.Memory;
   readonly arena: Arena;
   readonly exports: KernelExports;
-  /** Address of the tables that all threads share. */
-  readonly tables: number;
   /** False where the platform gives no shared memory: then nothing but staging lies in the arena. */
   readonly isShared: boolean;
 }
 
-const INITIAL_PAGES = 16;
+/** The tables take 2 MB. */
+const INITIAL_PAGES = 64;
 /** 4 GiB, all that 32-bit addresses reach. */
 const MAXIMUM_PAGES = 65536;
-const UNSHARED_PAGES = 32;
+const UNSHARED_PAGES = 64;
 
 /** The binary is inlined as hexadecimal: it compresses a quarter better than base64. */
 function decodeHex(text: string): Uint8Array<ArrayBuffer> {
@@ -73,12 +73,10 @@ export function instantiate(): KernelInstance {
   const module = new WebAssembly.Module(isShared ? binary : withUnsharedMemory(binary));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const kernels = exports as unknown as KernelExports;
-  const arena = new Arena(memory, maximum);
-  const tables = arena.allocateOrThrow(kernels.tablesBytes());
-  const scratch = arena.allocateOrThrow(kernels.scratchBytes());
+  const arena = new Arena(memory, kernels.heap(), maximum);
+  kernels.useScratch(arena.allocateOrThrow(kernels.scratchBytes()));
   const codebook = createDynamicMap();
-  new Float32Array(arena.buffer, tables, codebook.length).set(codebook);
-  kernels.useMemory(tables, scratch);
+  new Float32Array(arena.buffer, kernels.codebook(), codebook.length).set(codebook);
   kernels.fillTables();
-  return { module, memory, arena, exports: kernels, tables, isShared };
+  return { module, memory, arena, exports: kernels, isShared };
 }

@@ -92,14 +92,13 @@ export class ThreadPool {
   }
 
   #addHelper(): void {
-    const { module, memory, arena, exports, tables } = this.#instance;
+    const { module, memory, arena, exports } = this.#instance;
     // Of its own, and given back only when the worker is known to have ended: it may be at work until then.
     const scratch = arena.allocateOrThrow(exports.scratchBytes());
     const helper: Helper = { state: "starting" };
     const setup = {
       module,
       memory,
-      tables,
       scratch,
       control: this.#control,
       job: this.#job.address,

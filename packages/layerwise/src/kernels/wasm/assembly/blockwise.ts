@@ -1,226 +1,169 @@
 /**
- * 8-bit momentum: blocks of 256 codes with one absmax, decoded to and encoded from a float32 block.
+ * 8-bit momentum: blocks of 256 codes with one absmax.
  *
- * Encoding is exact to the code without a search. An element's magnitude relative to absmax, y, gives
- * a key: its exponent and its top 12 mantissa bits. A table has for each key the magnitude's code
- * (0 … 128). Where a key's range comes within 8 ulp of a midpoint between two codes, and in the
- * topmost code, whose two signs differ, the entry has bit 7 set, and the element is done again by
- * division and comparison with the float32 midpoints.
+ * Decoding looks a code's value up. Encoding looks a value's code up, without a search and yet exact: the
+ * value relative to absmax, y, gives a key, its sign, exponent and top 12 mantissa bits, and a table has
+ * the code of every key. Where a key's range comes within 8 ulp of a midpoint between two codes, the table
+ * has SLOW, and the element is done again by division and comparison with the float32 midpoints. So is one
+ * whose code is SLOW itself, the smallest positive value, 5.5e-7 of absmax.
  *
- * Why that is exact: y is computed as x · fl(1/absmax), which is within 1.5 ulp of x / absmax and
- * so within 2 ulp of the specified fl(x / absmax). Hence both lie in the key's range widened by 8
- * ulp, no midpoint lies in that, and one code is right for all of it. Fewer than 1 in 200 elements of
- * a normal distribution take the slow way.
+ * Why that is exact: y is computed as x · fl(1/absmax), which is within 1.5 ulp of x / absmax and so
+ * within 2 ulp of the specified fl(x / absmax). Both lie in the key's range widened by 8 ulp; no
+ * midpoint lies in that, so one code is right for all of it. Of a normal distribution, 1 in 200 elements
+ * goes the slow way.
  *
  * 1/absmax would overflow or lose bits for an absmax in the denormal range, so blocks with an absmax
- * under 1e-36 take the slow way whole.
+ * under 1e-36 go the slow way whole.
  */
-
-import { BLOCK } from "./layer";
-import { decoded, keys } from "./scratch";
+import { BLOCK, CODEBOOK, keys, MIDPOINTS, TABLE, TABLE_SIZE } from "./layout";
 
 const CODES: i32 = 256;
 const ZERO_CODE: i32 = 127;
+const SLOW: i32 = 128;
 
 const KEY_SHIFT: i32 = 11;
-/** Float bits of 2^-22, below the first midpoint (2.75e-7): smaller magnitudes all have code 0. */
-const FIRST_BITS: i32 = (127 - 22) << 23;
-const LAST_BITS: i32 = 127 << 23;
-const FIRST_KEY: i32 = FIRST_BITS >> KEY_SHIFT;
-const KEYS: i32 = (LAST_BITS >> KEY_SHIFT) - FIRST_KEY + 1;
 const MARGIN_ULP: i32 = 8;
-const SLOW: u8 = 0x80;
+const SIGN: u32 = 0x80000000;
+/** Float bits of 2^-22, below the first midpoint (2.75e-7): smaller magnitudes all have code 127. */
+const FIRST_BITS: u32 = (127 - 22) << 23;
+const ONE_BITS: u32 = 127 << 23;
 const SMALLEST_FAST_ABSMAX: f32 = 1e-36;
 
-/** The 256 codebook values, the 255 midpoints, then the table; filled once for all threads. */
-let codebook: usize = 0;
-let midpoints: usize = 0;
-let table: usize = 0;
-
-export const TABLES_BYTES: i32 = 2 * CODES * 4 + KEYS;
-
-export function useTables(address: usize): void {
-  codebook = address;
-  midpoints = address + CODES * 4;
-  table = address + 2 * CODES * 4;
-}
-
-/** Fills midpoints and table from the codebook, which the loader has written. */
+/** Fills midpoints and table from the codebook, which the loader has written; once for all threads. */
 export function fillTables(): void {
   for (let code = 0; code < CODES - 1; code++) {
-    const low = load<f32>(codebook + (code << 2));
-    const high = load<f32>(codebook + ((code + 1) << 2));
-    store<f32>(midpoints + (code << 2), (low + high) / 2);
+    const low = load<f32>(CODEBOOK + (code << 2));
+    const high = load<f32>(CODEBOOK + ((code + 1) << 2));
+    store<f32>(MIDPOINTS + (code << 2), (low + high) / 2);
   }
-  let low = ZERO_CODE;
-  for (let key = 0; key < KEYS; key++) {
-    const bits = (FIRST_KEY + key) << KEY_SHIFT;
-    low = exactCode(reinterpret<f32>(bits - MARGIN_ULP), low);
-    const high = exactCode(reinterpret<f32>(bits + (1 << KEY_SHIFT) - 1 + MARGIN_ULP), low);
-    const magnitude = <u8>(low - ZERO_CODE);
-    store<u8>(table + key, low == high && high < CODES - 2 ? magnitude : magnitude | SLOW);
+  // Beyond ±1 there are only rounded-up ones, infinities and NaN: the slow way clamps.
+  memory.fill(TABLE, <u8>SLOW, TABLE_SIZE);
+  fillSign(0);
+  fillSign(SIGN);
+}
+
+/** The entries of one sign, from small magnitudes to 1. */
+function fillSign(sign: u32): void {
+  memory.fill(TABLE + (sign >> KEY_SHIFT), <u8>ZERO_CODE, FIRST_BITS >> KEY_SHIFT);
+  let guess = ZERO_CODE;
+  for (let bits = FIRST_BITS; bits < ONE_BITS; bits += 1 << KEY_SHIFT) {
+    const near = reinterpret<f32>(sign | (bits - MARGIN_ULP));
+    const far = reinterpret<f32>(sign | min(ONE_BITS, bits + (1 << KEY_SHIFT) - 1 + MARGIN_ULP));
+    guess = exactCode(near, guess);
+    if (exactCode(far, guess) == guess) store<u8>(TABLE + ((sign | bits) >> KEY_SHIFT), <u8>guess);
   }
+  const one = reinterpret<f32>(sign | ONE_BITS);
+  store<u8>(TABLE + ((sign | ONE_BITS) >> KEY_SHIFT), <u8>exactCode(one, guess));
 }
 
 /** The nearest code of y, the lower one on a midpoint; found by steps from any guess. */
 function exactCode(y: f32, guess: i32): i32 {
   let code = guess;
-  while (code < CODES - 1 && y > load<f32>(midpoints + (code << 2))) code++;
-  while (code > 0 && y <= load<f32>(midpoints + ((code - 1) << 2))) code--;
+  while (code < CODES - 1 && y > load<f32>(code << 2, MIDPOINTS)) code++;
+  while (code > 0 && y <= load<f32>((code - 1) << 2, MIDPOINTS)) code--;
   return code;
 }
 
-/** Decodes `count` elements, up to a run, into `decoded`. */
-export function decode(codes: usize, absmax: usize, count: i32): void {
-  let to = decoded;
-  for (let left = count; left > 0; left -= BLOCK) {
-    decodeBlock(codes, load<f32>(absmax), min(BLOCK, left), to);
-    codes += BLOCK;
-    absmax += 4;
-    to += BLOCK * 4;
-  }
-}
-
 // @ts-ignore: decorator
 @inline
-function valueOf(code: usize): usize {
-  return codebook + (<usize>load<u8>(code) << 2);
+function valueAt(code: usize): usize {
+  return <usize>load<u8>(code) << 2;
 }
 
+/** The values of the four codes at `codes`, relative to absmax. */
 // @ts-ignore: decorator
 @inline
-function decodeFour(codes: usize): v128 {
-  let values = v128.load32_zero(valueOf(codes));
-  values = v128.load32_lane(valueOf(codes + 1), values, 1);
-  values = v128.load32_lane(valueOf(codes + 2), values, 2);
-  return v128.load32_lane(valueOf(codes + 3), values, 3);
+export function decodeFour(codes: usize): v128 {
+  let values = v128.load32_zero(valueAt(codes), CODEBOOK);
+  values = v128.load32_lane(valueAt(codes + 1), values, 1, CODEBOOK);
+  values = v128.load32_lane(valueAt(codes + 2), values, 2, CODEBOOK);
+  return v128.load32_lane(valueAt(codes + 3), values, 3, CODEBOOK);
 }
 
-function decodeBlock(codes: usize, absmax: f32, count: i32, to: usize): void {
-  const scale = f32x4.splat(absmax);
-  const end = to + (<usize>(count & ~7) << 2);
-  while (to < end) {
-    v128.store(to, f32x4.mul(decodeFour(codes), scale));
-    v128.store(to, f32x4.mul(decodeFour(codes + 4), scale), 16);
-    codes += 8;
-    to += 32;
-  }
-  for (let rest = count & 7; rest > 0; rest--) {
-    store<f32>(to, load<f32>(valueOf(codes)) * absmax);
-    codes++;
-    to += 4;
-  }
+/** The value of one code, relative to absmax. */
+// @ts-ignore: decorator
+@inline
+export function decodeOne(code: usize): f32 {
+  return load<f32>(valueAt(code), CODEBOOK);
 }
 
-/** Encodes `count` elements at `x`, up to a block, into codes; returns their absmax. Both the elements and
- * the codes must have room for a multiple of 16. */
-export function encodeBlock(x: usize, codes: usize, count: i32): f32 {
-  const padded = (count + 15) & ~15;
-  for (let index = count; index < padded; index++) store<f32>(x + (index << 2), 0);
-  const absmax = largestMagnitude(x, padded);
-  if (absmax == 0) memory.fill(codes, <u8>ZERO_CODE, count);
-  else if (absmax < SMALLEST_FAST_ABSMAX) encodeSlowly(x, codes, count, absmax);
-  else encodeByTable(x, codes, padded, absmax);
-  return absmax;
-}
-
-function largestMagnitude(x: usize, count: i32): f32 {
-  let a = f32x4.splat(0);
-  let b = f32x4.splat(0);
-  const end = x + (<usize>count << 2);
-  while (x < end) {
-    a = f32x4.pmax(a, f32x4.abs(v128.load(x)));
-    b = f32x4.pmax(b, f32x4.abs(v128.load(x, 16)));
-    x += 32;
-  }
-  a = f32x4.pmax(a, b);
-  return max(
-    max(f32x4.extract_lane(a, 0), f32x4.extract_lane(a, 1)),
-    max(f32x4.extract_lane(a, 2), f32x4.extract_lane(a, 3)),
-  );
-}
-
-function encodeSlowly(x: usize, codes: usize, count: i32, absmax: f32): void {
+/** Decodes `count` elements from the start of a block on. */
+export function decode(codes: usize, absmax: usize, count: i32, to: usize): void {
   for (let index = 0; index < count; index++) {
-    const y = normalized(x + (index << 2), absmax);
-    store<u8>(codes + index, <u8>exactCode(y, ZERO_CODE));
+    const scale = load<f32>(absmax + ((index / BLOCK) << 2));
+    store<f32>(to + (index << 2), decodeOne(codes + index) * scale);
   }
-}
-
-function normalized(x: usize, absmax: f32): f32 {
-  return min<f32>(1, max<f32>(-1, load<f32>(x) / absmax));
-}
-
-// @ts-ignore: decorator
-@inline
-function keysOf(values: v128, scale: v128): v128 {
-  const bits = f32x4.abs(f32x4.mul(values, scale));
-  const inside = i32x4.min_s(i32x4.max_s(bits, i32x4.splat(FIRST_BITS)), i32x4.splat(LAST_BITS));
-  return i32x4.shr_u(inside, KEY_SHIFT);
-}
-
-// @ts-ignore: decorator
-@inline
-function entryOf(key: usize): usize {
-  return table - FIRST_KEY + <usize>load<u32>(key);
-}
-
-/** The table entries of the 16 keys. */
-// @ts-ignore: decorator
-@inline
-function lookUpKeys(): v128 {
-  let found = v128.load8_lane(entryOf(keys), i8x16.splat(0), 0);
-  found = v128.load8_lane(entryOf(keys + 4), found, 1);
-  found = v128.load8_lane(entryOf(keys + 8), found, 2);
-  found = v128.load8_lane(entryOf(keys + 12), found, 3);
-  found = v128.load8_lane(entryOf(keys + 16), found, 4);
-  found = v128.load8_lane(entryOf(keys + 20), found, 5);
-  found = v128.load8_lane(entryOf(keys + 24), found, 6);
-  found = v128.load8_lane(entryOf(keys + 28), found, 7);
-  found = v128.load8_lane(entryOf(keys + 32), found, 8);
-  found = v128.load8_lane(entryOf(keys + 36), found, 9);
-  found = v128.load8_lane(entryOf(keys + 40), found, 10);
-  found = v128.load8_lane(entryOf(keys + 44), found, 11);
-  found = v128.load8_lane(entryOf(keys + 48), found, 12);
-  found = v128.load8_lane(entryOf(keys + 52), found, 13);
-  found = v128.load8_lane(entryOf(keys + 56), found, 14);
-  return v128.load8_lane(entryOf(keys + 60), found, 15);
 }
 
 /**
- * Keys in vectors, look-ups by single loads into lanes, signs and packing in vectors again. Measured, in
- * the cache: 0.95 ns an element; computing the code by piecewise linear arithmetic in lanes took 1.25.
+ * Encodes a block or less of float32 values with their absmax. Values and codes must have room for a
+ * multiple of 16.
  */
-function encodeByTable(x: usize, codes: usize, count: i32, absmax: f32): void {
+export function encode(values: usize, codes: usize, count: i32, absmax: f32): void {
+  if (absmax == 0) memory.fill(codes, <u8>ZERO_CODE, count);
+  else if (absmax < SMALLEST_FAST_ABSMAX) encodeSlowly(values, codes, count, absmax);
+  else encodeByTable(values, codes, count, absmax);
+}
+
+function encodeSlowly(values: usize, codes: usize, count: i32, absmax: f32): void {
+  for (let index = 0; index < count; index++) {
+    encodeOne(values + (index << 2), codes + index, absmax);
+  }
+}
+
+function encodeOne(value: usize, code: usize, absmax: f32): void {
+  const y = min<f32>(1, max<f32>(-1, load<f32>(value) / absmax));
+  store<u8>(code, <u8>exactCode(y, y > 0 ? SLOW : ZERO_CODE - 1));
+}
+
+// @ts-ignore: decorator
+@inline
+function keysOf(values: usize, scale: v128): v128 {
+  return i32x4.shr_u(f32x4.mul(v128.load(values), scale), KEY_SHIFT);
+}
+
+/**
+ * Keys in vectors, look-ups by single loads into lanes. Measured, in the cache: two thirds of the time of
+ * computing codes by piecewise linear arithmetic in lanes.
+ */
+function encodeByTable(values: usize, codes: usize, count: i32, absmax: f32): void {
   const scale = f32x4.splat(1 / absmax);
+  const slowCode = i8x16.splat(<i8>SLOW);
+  const zero = i8x16.splat(0);
+  const key = keys;
   const end = codes + count;
   while (codes < end) {
-    const a = v128.load(x);
-    const b = v128.load(x, 16);
-    const c = v128.load(x, 32);
-    const d = v128.load(x, 48);
     // By way of memory: taking lanes out of a vector costs more than loads that the store forwards.
-    v128.store(keys, keysOf(a, scale));
-    v128.store(keys, keysOf(b, scale), 16);
-    v128.store(keys, keysOf(c, scale), 32);
-    v128.store(keys, keysOf(d, scale), 48);
-    const found = lookUpKeys();
-    // Narrowing the floats' bits as integers keeps their signs.
-    const narrow = i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d));
-    const signs = i8x16.lt_s(narrow, i8x16.splat(0));
-    // 127 + magnitude or 127 − magnitude; bit 7 of a slow entry only garbles what is done again.
-    const signed = i8x16.sub(v128.xor(found, signs), signs);
-    v128.store(codes, i8x16.add(signed, i8x16.splat(<i8>ZERO_CODE)));
-    let slow = i8x16.bitmask(found);
+    v128.store(key, keysOf(values, scale));
+    v128.store(key, keysOf(values + 16, scale), 16);
+    v128.store(key, keysOf(values + 32, scale), 32);
+    v128.store(key, keysOf(values + 48, scale), 48);
+    // Two chains: each insertion waits for the one before.
+    let low = v128.load8_lane(load<u32>(key), zero, 0, TABLE);
+    let high = v128.load8_lane(load<u32>(key, 32), zero, 8, TABLE);
+    low = v128.load8_lane(load<u32>(key, 4), low, 1, TABLE);
+    low = v128.load8_lane(load<u32>(key, 8), low, 2, TABLE);
+    low = v128.load8_lane(load<u32>(key, 12), low, 3, TABLE);
+    low = v128.load8_lane(load<u32>(key, 16), low, 4, TABLE);
+    low = v128.load8_lane(load<u32>(key, 20), low, 5, TABLE);
+    low = v128.load8_lane(load<u32>(key, 24), low, 6, TABLE);
+    low = v128.load8_lane(load<u32>(key, 28), low, 7, TABLE);
+    high = v128.load8_lane(load<u32>(key, 36), high, 9, TABLE);
+    high = v128.load8_lane(load<u32>(key, 40), high, 10, TABLE);
+    high = v128.load8_lane(load<u32>(key, 44), high, 11, TABLE);
+    high = v128.load8_lane(load<u32>(key, 48), high, 12, TABLE);
+    high = v128.load8_lane(load<u32>(key, 52), high, 13, TABLE);
+    high = v128.load8_lane(load<u32>(key, 56), high, 14, TABLE);
+    high = v128.load8_lane(load<u32>(key, 60), high, 15, TABLE);
+    const found = v128.or(low, high);
+    v128.store(codes, found);
+    let slow = i8x16.bitmask(i8x16.eq(found, slowCode));
     while (slow) {
       const lane = <usize>ctz(slow);
       slow &= slow - 1;
-      const magnitude = <i32>(load<u8>(entryOf(keys + (lane << 2))) & ~SLOW);
-      const y = normalized(x + (lane << 2), absmax);
-      const guess = ZERO_CODE + (y < 0 ? -magnitude : magnitude);
-      store<u8>(codes + lane, <u8>exactCode(y, guess));
+      encodeOne(values + (lane << 2), codes + lane, absmax);
     }
-    x += 64;
+    values += 64;
     codes += 16;
   }
 }

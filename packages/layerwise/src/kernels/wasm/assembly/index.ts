@@ -1,11 +1,16 @@
 /** The kernels of layerwise for WebAssembly: what the loader calls. */
-import { fillTables as fill, TABLES_BYTES, useTables } from "./blockwise";
+import { fillTables as fill } from "./blockwise";
 import { Job, work as workOn } from "./job";
-import { SCRATCH_BYTES, useScratch } from "./scratch";
+import { CODEBOOK, HEAP, SCRATCH_BYTES, useScratch as use } from "./layout";
 
-/** Bytes of the tables that all threads share. */
-export function tablesBytes(): i32 {
-  return TABLES_BYTES;
+/** Address of the 256 float32 values of the codebook. */
+export function codebook(): usize {
+  return CODEBOOK;
+}
+
+/** Where free memory begins. */
+export function heap(): usize {
+  return HEAP;
 }
 
 /** Bytes of the scratch that each thread has. */
@@ -13,13 +18,12 @@ export function scratchBytes(): i32 {
   return SCRATCH_BYTES;
 }
 
-/** Says where the tables and this thread's scratch lie. */
-export function useMemory(tables: usize, scratch: usize): void {
-  useTables(tables);
-  useScratch(scratch);
+/** Says where this thread's scratch lies. */
+export function useScratch(address: usize): void {
+  use(address);
 }
 
-/** Fills the tables from the 256 codebook values at their start; once for all threads. */
+/** Fills the tables from the codebook; once for all threads. */
 export function fillTables(): void {
   fill();
 }

@@ -7,7 +7,8 @@
  * that gets an index reads everything else after that.
  */
 import { apply } from "./apply";
-import { CHUNK, Layer, LAYER_BYTES, Sums, SUMS_BYTES } from "./layer";
+import { Layer, LAYER_BYTES, Sums, SUMS_BYTES } from "./layer";
+import { CHUNK } from "./layout";
 import { measure } from "./measure";
 
 /** ../job.ts has the same offsets for the other side. */

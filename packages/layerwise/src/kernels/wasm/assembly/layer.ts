@@ -36,10 +36,3 @@ export class Sums {
 }
 
 export const SUMS_BYTES: usize = 24;
-
-/** Elements per chunk, kernel.ts: CHUNK_SIZE. */
-export const CHUNK: u32 = 32768;
-/** Elements per run of float32 sums; whole quantisation blocks. */
-export const RUN: i32 = 1024;
-/** Elements per quantisation block. */
-export const BLOCK: i32 = 256;

@@ -1,7 +1,7 @@
 /** The measure pass: sums of squares of weights, gradient and update. Writes nothing. */
-import { decode } from "./blockwise";
-import { BLOCK, Layer, RUN, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
-import { decoded } from "./scratch";
+import { decode, decodeFour } from "./blockwise";
+import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
+import { BLOCK, momenta, RUN } from "./layout";
 import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sums";
 
 /**
@@ -11,6 +11,11 @@ import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sum
 let ug: f32 = 0;
 let uw: f32 = 0;
 let um: f32 = 0;
+
+/** Kinds of momentum, constants of the loops. */
+const NONE: i32 = 0;
+const FLOAT32: i32 = 1;
+const BLOCKWISE: i32 = 2;
 
 let sumWeights: f64 = 0;
 let sumGradient: f64 = 0;
@@ -30,20 +35,24 @@ export function measure(layer: Layer, start: u32, count: i32, sums: Sums): void 
   const skip = (layer.flags & SKIP_ZEROS) != 0;
   // One loop for each set of inputs: what a rule does not need is not read.
   if (!update) {
-    if (layer.flags & WANT_WEIGHTS) measureRuns(layer, start, count, true, false, false, false);
-    else measureRuns(layer, start, count, false, false, false, false);
+    if (layer.flags & WANT_WEIGHTS) measureRuns(layer, start, count, true, false, NONE, false);
+    else measureRuns(layer, start, count, false, false, NONE, false);
   } else if (layer.momentum == 0 || layer.decay == 0) {
-    if (skip) measureRuns(layer, start, count, true, true, false, true);
-    else measureRuns(layer, start, count, true, true, false, false);
+    if (skip) measureRuns(layer, start, count, true, true, NONE, true);
+    else measureRuns(layer, start, count, true, true, NONE, false);
+  } else if (layer.absmax == 0) {
+    if (skip) measureRuns(layer, start, count, true, true, FLOAT32, true);
+    else measureRuns(layer, start, count, true, true, FLOAT32, false);
   } else {
-    if (skip) measureRuns(layer, start, count, true, true, true, true);
-    else measureRuns(layer, start, count, true, true, true, false);
+    if (skip) measureRuns(layer, start, count, true, true, BLOCKWISE, true);
+    else measureRuns(layer, start, count, true, true, BLOCKWISE, false);
   }
   sums.weights = sumWeights;
   sums.gradient = sumGradient;
   sums.update = sumUpdate;
 }
 
+/** Calls measureRun for each run; the flags are constants inside it. */
 // @ts-ignore: decorator
 @inline
 function measureRuns(
@@ -52,31 +61,27 @@ function measureRuns(
   count: i32,
   weights: bool,
   update: bool,
-  momentum: bool,
+  kind: i32,
   skip: bool,
 ): void {
   let w = layer.weights + (<usize>start << 2);
   let g = layer.gradient + (<usize>start << 2);
   let m: usize = 0;
-  let codes: usize = 0;
   let absmax: usize = 0;
-  if (momentum) {
-    m = layer.momentum + (<usize>start << 2);
-    codes = layer.momentum + <usize>start;
-    if (layer.absmax) absmax = layer.absmax + <usize>(start / BLOCK) * 4;
+  if (kind == FLOAT32) m = layer.momentum + (<usize>start << 2);
+  if (kind == BLOCKWISE) {
+    m = layer.momentum + <usize>start;
+    absmax = layer.absmax + <usize>(start / BLOCK) * 4;
   }
   for (let left = count; left > 0; left -= RUN) {
-    const run = min(RUN, left);
-    if (momentum && absmax) {
-      decode(codes, absmax, run);
-      m = decoded;
-      codes += RUN;
-      absmax += (RUN / BLOCK) * 4;
-    }
-    measureRun(w, g, m, run, weights, update, momentum, skip);
+    measureRun(w, g, m, absmax, min(RUN, left), weights, update, kind, skip);
     w += RUN * 4;
     g += RUN * 4;
-    if (momentum) m += RUN * 4;
+    if (kind == FLOAT32) m += RUN * 4;
+    if (kind == BLOCKWISE) {
+      m += RUN;
+      absmax += (RUN / BLOCK) * 4;
+    }
   }
 }
 
@@ -86,15 +91,16 @@ function measureRun(
   w: usize,
   g: usize,
   m: usize,
+  absmax: usize,
   count: i32,
   weights: bool,
   update: bool,
-  momentum: bool,
+  kind: i32,
   skip: bool,
 ): void {
   const g4 = f32x4.splat(ug);
   const w4 = f32x4.splat(uw);
-  const m4 = f32x4.splat(um);
+  let m4 = f32x4.splat(um);
   const zero = f32x4.splat(0);
   // Two chains per sum: one would wait for its own additions.
   let ww0 = zero;
@@ -108,35 +114,49 @@ function measureRun(
   let wAt = w;
   let gAt = g;
   let mAt = m;
+  let absmaxAt = absmax;
   const gEnd = g + (<usize>vectors << 2);
   while (gAt < gEnd) {
-    const ga = v128.load(gAt);
-    const gb = v128.load(gAt, 16);
-    gg0 = addSquares(gg0, ga);
-    gg1 = addSquares(gg1, gb);
-    if (weights) {
-      const wa = v128.load(wAt);
-      const wb = v128.load(wAt, 16);
-      ww0 = addSquares(ww0, wa);
-      ww1 = addSquares(ww1, wb);
-      if (update) {
-        let ua = f32x4.add(f32x4.mul(ga, g4), f32x4.mul(wa, w4));
-        let ub = f32x4.add(f32x4.mul(gb, g4), f32x4.mul(wb, w4));
-        if (momentum) {
-          ua = f32x4.add(ua, f32x4.mul(v128.load(mAt), m4));
-          ub = f32x4.add(ub, f32x4.mul(v128.load(mAt, 16), m4));
-        }
-        if (skip) {
-          ua = v128.and(ua, f32x4.ne(ga, zero));
-          ub = v128.and(ub, f32x4.ne(gb, zero));
-        }
-        uu0 = addSquares(uu0, ua);
-        uu1 = addSquares(uu1, ub);
-      }
+    let blockEnd = gEnd;
+    if (kind == BLOCKWISE) {
+      blockEnd = min(gEnd, gAt + BLOCK * 4);
+      m4 = f32x4.splat(um * load<f32>(absmaxAt));
+      absmaxAt += 4;
     }
-    gAt += 32;
-    if (weights) wAt += 32;
-    if (momentum) mAt += 32;
+    while (gAt < blockEnd) {
+      const ga = v128.load(gAt);
+      const gb = v128.load(gAt, 16);
+      gg0 = addSquares(gg0, ga);
+      gg1 = addSquares(gg1, gb);
+      if (weights) {
+        const wa = v128.load(wAt);
+        const wb = v128.load(wAt, 16);
+        ww0 = addSquares(ww0, wa);
+        ww1 = addSquares(ww1, wb);
+        if (update) {
+          let ua = f32x4.add(f32x4.mul(ga, g4), f32x4.mul(wa, w4));
+          let ub = f32x4.add(f32x4.mul(gb, g4), f32x4.mul(wb, w4));
+          if (kind == FLOAT32) {
+            ua = f32x4.add(ua, f32x4.mul(v128.load(mAt), m4));
+            ub = f32x4.add(ub, f32x4.mul(v128.load(mAt, 16), m4));
+          }
+          if (kind == BLOCKWISE) {
+            ua = f32x4.add(ua, f32x4.mul(decodeFour(mAt), m4));
+            ub = f32x4.add(ub, f32x4.mul(decodeFour(mAt + 4), m4));
+          }
+          if (skip) {
+            ua = v128.and(ua, f32x4.ne(ga, zero));
+            ub = v128.and(ub, f32x4.ne(gb, zero));
+          }
+          uu0 = addSquares(uu0, ua);
+          uu1 = addSquares(uu1, ub);
+        }
+      }
+      gAt += 32;
+      if (weights) wAt += 32;
+      if (kind == FLOAT32) mAt += 32;
+      if (kind == BLOCKWISE) mAt += 8;
+    }
   }
   // The last elements of a layer whose size is no multiple of 8.
   const rest = count - vectors;
@@ -148,8 +168,18 @@ function measureRun(
   }
   if (update) {
     const sum = laneSum(f32x4.add(uu0, uu1));
-    sumUpdate += isReliable(sum) ? sum : exactUpdateSum(w, g, m, vectors, skip);
-    if (rest) sumUpdate += exactUpdateSum(wAt, gAt, mAt, rest, skip);
+    if (!isReliable(sum) || rest) {
+      let values = m;
+      if (kind == BLOCKWISE) {
+        decode(m, absmax, count, momenta);
+        values = momenta;
+      }
+      sumUpdate += isReliable(sum) ? sum : exactUpdateSum(w, g, values, vectors, skip);
+      if (values) values += <usize>vectors << 2;
+      if (rest) sumUpdate += exactUpdateSum(wAt, gAt, values, rest, skip);
+    } else {
+      sumUpdate += sum;
+    }
   }
 }
 
