@@ -8,6 +8,8 @@ let gradientFactor: f32 = 0;
 let weightFactor: f32 = 0;
 let decay: f32 = 0;
 let accumulation: f32 = 0;
+/** u = ahead·d + lookahead·m: (0, 1) without Nesterov. One loop for both costs nothing: memory is the limit. */
+let ahead: f32 = 0;
 let lookahead: f32 = 0;
 let stepSize: f32 = 0;
 
@@ -25,7 +27,8 @@ export function apply(layer: Layer, start: u32, count: i32, sums: Sums): void {
   weightFactor = layer.weightFactor;
   decay = layer.decay;
   accumulation = layer.accumulation;
-  lookahead = layer.lookahead;
+  ahead = layer.lookahead > 0 ? 1 : 0;
+  lookahead = layer.lookahead > 0 ? layer.lookahead : 1;
   stepSize = layer.stepSize;
   sumWeights = 0;
   sumUpdate = 0;
@@ -96,16 +99,9 @@ function applyKind(
   kind: i32,
   absmax: f32,
 ): f32 {
-  const skip = (flags & SKIP_ZEROS) != 0;
-  const sums = (flags & WANT_UPDATE) != 0;
-  if (kind != NONE && lookahead > 0) {
-    if (skip) return applyLoop(w, g, m, count, kind, absmax, true, true, true);
-    if (sums) return applyLoop(w, g, m, count, kind, absmax, true, false, true);
-    return applyLoop(w, g, m, count, kind, absmax, true, false, false);
-  }
-  if (skip) return applyLoop(w, g, m, count, kind, absmax, false, true, true);
-  if (sums) return applyLoop(w, g, m, count, kind, absmax, false, false, true);
-  return applyLoop(w, g, m, count, kind, absmax, false, false, false);
+  if (flags & SKIP_ZEROS) return applyLoop(w, g, m, count, kind, absmax, true, true);
+  if (flags & WANT_UPDATE) return applyLoop(w, g, m, count, kind, absmax, false, true);
+  return applyLoop(w, g, m, count, kind, absmax, false, false);
 }
 
 /**
@@ -121,7 +117,6 @@ function applyLoop(
   count: i32,
   kind: i32,
   absmax: f32,
-  nesterov: bool,
   skip: bool,
   sums: bool,
 ): f32 {
@@ -129,6 +124,7 @@ function applyLoop(
   const w4 = f32x4.splat(weightFactor);
   const decay4 = f32x4.splat(decay);
   const accumulation4 = f32x4.splat(accumulation);
+  const ahead4 = f32x4.splat(ahead);
   const lookahead4 = f32x4.splat(lookahead);
   const step4 = f32x4.splat(stepSize);
   const absmax4 = f32x4.splat(absmax);
@@ -147,7 +143,7 @@ function applyLoop(
     if (kind != NONE) {
       const stored = kind == BLOCKWISE ? f32x4.mul(decodeFour(m), absmax4) : v128.load(m);
       let next = f32x4.add(f32x4.mul(stored, decay4), f32x4.mul(direction, accumulation4));
-      update = nesterov ? f32x4.add(direction, f32x4.mul(next, lookahead4)) : next;
+      update = f32x4.add(f32x4.mul(direction, ahead4), f32x4.mul(next, lookahead4));
       if (skip) next = v128.bitselect(next, stored, f32x4.ne(gradient, zero));
       v128.store(to, next);
       if (kind == BLOCKWISE) {
@@ -179,7 +175,7 @@ function applyLoop(
     if (kind != NONE) {
       const stored = kind == BLOCKWISE ? decodeOne(m) * absmax : load<f32>(m);
       const next = stays ? stored : stored * decay + direction * accumulation;
-      update = nesterov ? direction + next * lookahead : next;
+      update = direction * ahead + next * lookahead;
       store<f32>(to, next);
       result = max(result, abs(next));
       m += kind == BLOCKWISE ? 1 : 4;
