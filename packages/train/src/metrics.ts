@@ -1,0 +1,96 @@
+/** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from "node:fs";
+import type { LayerReport } from "layerwise";
+import type { OptimizerName } from "./optimizers.js";
+
+/** One step of an optimizer. */
+export interface StepMetrics {
+  kind: "step";
+  optimizer: OptimizerName;
+  /** Counted from 1. */
+  epoch: number;
+  step: number;
+  lr: number;
+  /** Mean over the batch, before the step. */
+  loss: number;
+  gradNorm: number;
+  gradientMs: number;
+  optimizerMs: number;
+  layers: LayerReport[];
+}
+
+/** One epoch of an optimizer. */
+export interface EpochMetrics {
+  kind: "epoch";
+  optimizer: OptimizerName;
+  epoch: number;
+  step: number;
+  /** Means over the samples of the epoch, each before the step that it was in. */
+  trainLoss: number;
+  trainAccuracy: number;
+  testLoss: number;
+  testAccuracy: number;
+  seconds: number;
+  samplesPerSecond: number;
+  stateBytes: number;
+}
+
+/** Training that could not go on. */
+export interface FailureMetrics {
+  kind: "failed";
+  optimizer: OptimizerName;
+  epoch: number;
+  step: number;
+  message: string;
+}
+
+export type Metrics = StepMetrics | EpochMetrics | FailureMetrics;
+
+/** An open metrics.jsonl, to which lines are added. */
+export class MetricsFile {
+  readonly #descriptor: number;
+  #length: number;
+
+  /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
+  constructor(file: string, length: number) {
+    this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
+    this.#length = Math.min(length, fstatSync(this.#descriptor).size);
+    ftruncateSync(this.#descriptor, this.#length);
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  add(metrics: Metrics): void {
+    const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
+    writeSync(this.#descriptor, line, 0, line.length, this.#length);
+    this.#length += line.length;
+  }
+
+  /** Returns when everything is on the disk. */
+  sync(): void {
+    fsyncSync(this.#descriptor);
+  }
+
+  close(): void {
+    closeSync(this.#descriptor);
+  }
+}
+
+/** Reads the lines back; a last line without its end, which a kill can leave, is left out. */
+export function readMetrics(file: string): Metrics[] {
+  if (!existsSync(file)) return [];
+  const lines = readFileSync(file, "utf8").split("\n").slice(0, -1);
+  return lines.map((line) => JSON.parse(line) as Metrics);
+}

@@ -1,0 +1,153 @@
+/** The options of a training run: texts from the command line, or what config.json kept of them. */
+import { availableParallelism } from "node:os";
+import {
+  checkChoice,
+  checkDistinct,
+  checkFlag,
+  checkInteger,
+  checkList,
+  checkNumber,
+  checkText,
+} from "./check.js";
+import { UsageError } from "./errors.js";
+import { MODELS } from "./models/model.js";
+import type { ModelName } from "./models/model.js";
+import { DEFAULT_MOMENTUM, OPTIMIZERS, PRESETS, SCHEDULES } from "./optimizers.js";
+import type { OptimizerName, ScheduleName, StepOptions } from "./optimizers.js";
+
+/** Checked options. null stands for a default that depends on the data set or the optimizer. */
+export interface TrainOptions extends StepOptions {
+  readonly model: ModelName;
+  /** null for models that have no such option. */
+  readonly hidden: readonly number[] | null;
+  readonly data: string | null;
+  readonly label: string | null;
+  readonly optimizer: readonly OptimizerName[];
+  readonly batchSize: number | null;
+  readonly microBatch: number;
+  readonly epochs: number;
+  readonly lr: number | null;
+  readonly warmupEpochs: number;
+  readonly schedule: ScheduleName;
+  readonly seed: number;
+}
+
+/** Options by their names in camel case; what is undefined was not given. */
+export type RawOptions = Readonly<Record<string, unknown>>;
+
+const MAX_SIZE = 2 ** 24;
+
+/** The fastest of 32, 64, … 1,024: what is between the layers stays in a core's cache. */
+export const DEFAULT_MICRO_BATCH: Readonly<Record<ModelName, number>> = { mlp: 256, lenet: 64 };
+export const DEFAULT_HIDDEN = [300, 100];
+export const DEFAULT_OPTIMIZERS: OptimizerName[] = ["lars8bit", "sgd"];
+export const DEFAULT_EPOCHS = 10;
+/** The part of a run in which the rate rises. */
+const WARMUP_PART = 1 / 5;
+
+/**
+ * Checks every option and what must hold between them.
+ *
+ * @throws UsageError that names the option, the value and what is allowed
+ */
+export function checkOptions(raw: RawOptions): TrainOptions {
+  const optional = <Value>(
+    name: string,
+    fallback: Value,
+    check: (option: string, value: unknown) => Value,
+  ): Value => {
+    const value = raw[name];
+    return value === undefined || value === null ? fallback : check(optionName(name), value);
+  };
+  const integer =
+    (from: number, to: number) =>
+    (option: string, value: unknown): number =>
+      checkInteger(option, value, { from, to });
+  const choice =
+    <Choice extends string>(choices: readonly Choice[]) =>
+    (option: string, value: unknown): Choice =>
+      checkChoice(option, value, choices);
+  const epochs = optional("epochs", DEFAULT_EPOCHS, integer(1, 100_000));
+  const model = optional("model", "mlp", choice(MODELS));
+  const options: TrainOptions = {
+    model,
+    hidden: optional<number[] | null>(
+      "hidden",
+      model === "mlp" ? DEFAULT_HIDDEN : null,
+      (option, value) => checkList(option, value, (entry) => integer(1, 65_536)(option, entry)),
+    ),
+    data: optional<string | null>("data", null, checkText),
+    label: optional<string | null>("label", null, checkText),
+    optimizer: optional("optimizer", DEFAULT_OPTIMIZERS, checkOptimizers),
+    batchSize: optional<number | null>("batchSize", null, integer(1, MAX_SIZE)),
+    microBatch: optional("microBatch", DEFAULT_MICRO_BATCH[model], integer(1, 65_536)),
+    epochs,
+    lr: optional<number | null>("lr", null, (option, value) =>
+      checkNumber(option, value, { from: 0, above: true }),
+    ),
+    warmupEpochs: optional("warmupEpochs", epochs * WARMUP_PART, (option, value) =>
+      checkNumber(option, value, { from: 0, to: epochs, below: true }),
+    ),
+    schedule: optional("schedule", "polynomial", choice(SCHEDULES)),
+    momentum: optional<number | null>("momentum", null, (option, value) =>
+      checkNumber(option, value, { from: 0, to: 1, below: true }),
+    ),
+    nesterov: optional("nesterov", false, checkFlag),
+    weightDecay: optional<number | null>("weightDecay", null, (option, value) =>
+      checkNumber(option, value, { from: 0 }),
+    ),
+    maxUnorm: optional<number | null>("maxUnorm", null, (option, value) =>
+      checkNumber(option, value, { from: 0, above: true }),
+    ),
+    trustCoefficient: optional<number | null>("trustCoefficient", null, (option, value) =>
+      checkNumber(option, value, { from: 0, above: true }),
+    ),
+    preset: optional<StepOptions["preset"]>("preset", null, choice(PRESETS)),
+    percentileClipping: optional<number | null>("percentileClipping", null, integer(1, 100)),
+    seed: optional("seed", 1, integer(0, 2 ** 31 - 1)),
+  };
+  checkTogether(options);
+  return options;
+}
+
+export function checkOptimizers(option: string, value: unknown): OptimizerName[] {
+  const names = checkList(option, value, (entry) => checkChoice(option, entry, OPTIMIZERS));
+  return checkDistinct(option, names);
+}
+
+/** Threads that compute gradients; results are the same for any number. */
+export function checkWorkers(value: unknown): number {
+  if (value === undefined) return availableParallelism();
+  return checkInteger("--workers", value, { from: 1, to: 256 });
+}
+
+/** microBatch → --micro-batch. */
+export function optionName(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Two options that say different things, and options that would do nothing. */
+function checkTogether(options: TrainOptions): void {
+  const rules = (["maxUnorm", "trustCoefficient", "preset"] as const).filter(
+    (name) => options[name] !== null,
+  );
+  if (rules.length > 1) {
+    throw new UsageError(
+      `${rules.map(optionName).join(" and ")}: each chooses the trust-ratio rule; allowed is one of them`,
+    );
+  }
+  if (rules.length > 0 && options.optimizer.every((name) => name === "sgd")) {
+    throw new UsageError(
+      `${optionName(rules[0]!)}: does nothing for sgd; allowed is with lars, lars8bit or lars32bit`,
+    );
+  }
+  if (options.nesterov && (options.momentum ?? DEFAULT_MOMENTUM) === 0) {
+    throw new UsageError("--nesterov: got --momentum 0 with it; allowed is a momentum above 0");
+  }
+  if (options.model !== "mlp" && options.hidden !== null) {
+    throw new UsageError(`--hidden: does nothing for --model ${options.model}; it is for mlp`);
+  }
+  if (options.data === null && options.label !== null) {
+    throw new UsageError("--label: is for tables; allowed is with --data FILE.csv");
+  }
+}

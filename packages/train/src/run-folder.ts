@@ -1,0 +1,186 @@
+/** The files of a run: config.json, metrics.jsonl, a checkpoint for each optimizer, report.html. */
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { decodeCheckpoint, encodeCheckpoint } from "layerwise/checkpoint";
+import type { Checkpoint } from "layerwise/checkpoint";
+import { checkInteger, checkNumber, checkObject } from "./check.js";
+import { UsageError, messageOf } from "./errors.js";
+import { readLimited, writeAtomically } from "./files.js";
+import type { OptimizerName } from "./optimizers.js";
+import { checkOptions } from "./options.js";
+import type { TrainOptions } from "./options.js";
+import type { Plan, Rates } from "./plan.js";
+
+const FORMAT = "layerwise-train.run";
+const VERSION = 1;
+/** What Node can read into one buffer. */
+const MAX_CHECKPOINT_BYTES = 2 ** 32 - 1;
+
+/** How far an optimizer has come. */
+export interface Progress {
+  /** Epochs that are done. */
+  epoch: number;
+  step: number;
+  /** Length of metrics.jsonl at that time. */
+  metricsBytes: number;
+}
+
+/** A checkpoint as it is on disk: weights and state, and how far training was. */
+export interface SavedRun {
+  checkpoint: Checkpoint;
+  progress: Progress;
+}
+
+/** What config.json says. */
+export interface SavedConfig {
+  options: TrainOptions;
+  /** The rates that it was started with, whatever the defaults are now. */
+  rates: Rates;
+  fingerprint: string;
+}
+
+export class RunFolder {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /**
+   * Makes a folder for a new run.
+   *
+   * @throws UsageError when it holds anything
+   */
+  static create(path: string, { options, model, rates, fingerprint }: Plan): RunFolder {
+    try {
+      mkdirSync(path, { recursive: true });
+    } catch (error) {
+      throw new UsageError(`--out: ${path} can't be made: ${messageOf(error)}`);
+    }
+    const folder = new RunFolder(path);
+    const config = {
+      format: FORMAT,
+      version: VERSION,
+      options: givenOptions(options),
+      rates,
+      model,
+      fingerprint,
+    };
+    writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
+    return folder;
+  }
+
+  /** @throws UsageError when no run is there */
+  static open(path: string): RunFolder {
+    const folder = new RunFolder(path);
+    if (existsSync(folder.configFile)) return folder;
+    throw new UsageError(`--resume: ${path} has no config.json; allowed is the folder of a run`);
+  }
+
+  get configFile(): string {
+    return join(this.path, "config.json");
+  }
+
+  get metricsFile(): string {
+    return join(this.path, "metrics.jsonl");
+  }
+
+  get reportFile(): string {
+    return join(this.path, "report.html");
+  }
+
+  checkpointFile(optimizer: OptimizerName): string {
+    return join(this.path, "checkpoints", `${optimizer}.safetensors`);
+  }
+
+  /** @throws UsageError when config.json is none of ours, or an option in it is wrong */
+  readConfig(): SavedConfig {
+    const config = parseConfig(this.configFile);
+    if (config.format !== FORMAT || config.version !== VERSION) {
+      throw new UsageError(
+        `${this.configFile}: format ${JSON.stringify(config.format)}, version ${JSON.stringify(config.version)}; allowed is ${FORMAT}, version ${VERSION}`,
+      );
+    }
+    const { fingerprint } = config;
+    if (typeof fingerprint !== "string") {
+      throw new UsageError(`${this.configFile}: has no fingerprint of the data`);
+    }
+    const options = checkOptions(checkObject(this.configFile, config.options));
+    const saved = checkObject(this.configFile, config.rates);
+    const rates = options.optimizer.map((name) => [
+      name,
+      checkNumber(`${this.configFile}: rate of ${name}`, saved[name], { from: 0, above: true }),
+    ]);
+    return { options, rates: Object.fromEntries(rates) as Rates, fingerprint };
+  }
+
+  /** Writes weights, state and progress; after a kill the file is this one or the one before. */
+  writeCheckpoint(
+    optimizer: OptimizerName,
+    { step, layers, tensors }: Checkpoint,
+    progress: Progress,
+  ): void {
+    mkdirSync(join(this.path, "checkpoints"), { recursive: true });
+    const bytes = encodeCheckpoint(
+      { step, layers },
+      { ...(tensors === undefined ? {} : { tensors }), metadata: progressTexts(progress) },
+    );
+    writeAtomically(this.checkpointFile(optimizer), bytes);
+  }
+
+  /**
+   * The last checkpoint of an optimizer, null when there is none.
+   *
+   * @throws UsageError when the file is damaged
+   */
+  readCheckpoint(optimizer: OptimizerName): SavedRun | null {
+    const file = this.checkpointFile(optimizer);
+    if (!existsSync(file)) return null;
+    const bytes = readLimited(file, MAX_CHECKPOINT_BYTES);
+    try {
+      const checkpoint = decodeCheckpoint(bytes);
+      return { checkpoint, progress: progressOf(checkpoint.metadata ?? {}) };
+    } catch (error) {
+      throw new UsageError(`${file}: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** Whether a folder can take a new run. */
+export function checkNewFolder(path: string): void {
+  if (!existsSync(path)) return;
+  if (existsSync(join(path, "config.json"))) {
+    throw new UsageError(
+      `--out: ${path} already holds a run; allowed is a new folder, or --resume ${path}`,
+    );
+  }
+  // A kill while config.json was written leaves this; no run has begun then.
+  const others = readdirSync(path).filter((name) => name !== "config.json.partial");
+  if (others.length > 0) {
+    throw new UsageError(`--out: ${path} is not empty; allowed is a new or empty folder`);
+  }
+}
+
+/** Options that have a value; the others mean their defaults. */
+function givenOptions(options: TrainOptions): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null));
+}
+
+function parseConfig(file: string): Record<string, unknown> {
+  try {
+    return checkObject(file, JSON.parse(readFileSync(file, "utf8")));
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`${file}: ${messageOf(error)}`);
+  }
+}
+
+function progressTexts(progress: Progress): Record<string, string> {
+  return Object.fromEntries(Object.entries(progress).map(([name, value]) => [name, String(value)]));
+}
+
+function progressOf(metadata: Readonly<Record<string, string>>): Progress {
+  const read = (name: keyof Progress): number =>
+    checkInteger(name, metadata[name], { from: 0, to: Number.MAX_SAFE_INTEGER });
+  return { epoch: read("epoch"), step: read("step"), metricsBytes: read("metricsBytes") };
+}

@@ -1,0 +1,23 @@
+/** Numbers as logs, tables and reports show them. */
+
+export function percent(part: number): string {
+  return `${(100 * part).toFixed(2)} %`;
+}
+
+/** 1:07 or 2:03:09. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const pad = (value: number): string => String(value).padStart(2, "0");
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes}:${pad(whole % 60)}`;
+  return `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(whole % 60)}`;
+}
+
+export function bytes(count: number): string {
+  if (count < 1000) return `${count} bytes`;
+  return count < 1e6 ? `${(count / 1e3).toFixed(1)} KB` : `${(count / 1e6).toFixed(2)} MB`;
+}
+
+export function grouped(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
