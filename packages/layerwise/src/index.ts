@@ -1,4 +1,5 @@
 /** layerwise: the LARS optimizers for plain typed arrays. */
+export { accumulate } from "./accumulate.js";
 export { NonFiniteGradientError } from "./errors.js";
 export { LARS, LARS32bit, LARS8bit } from "./lars.js";
 export type { KernelOptions, LayerReport, StepOptions, StepReport } from "./lars.js";

@@ -58,9 +58,15 @@ export class ThreadPool {
     this.#failure = null;
   }
 
-  /** Wakes workers for the job, which is open. @throws Error if one has died since the last time */
+  /**
+   * Wakes workers for the job, which is open.
+   *
+   * @throws Error once if a worker has died since the last time; from then on there is one thread
+   */
   help(threads: number): void {
-    if (this.#failure !== null) throw this.#failure;
+    const failure = this.#failure;
+    this.#failure = null;
+    if (failure !== null) throw failure;
     if (threads === 1 || this.#job.chunkCount < LEAST_CHUNKS) return;
     Atomics.store(this.#words, HELPERS, threads - 1);
     this.#wake();
@@ -74,8 +80,10 @@ export class ThreadPool {
       const done = this.#job.doneCount;
       if (done !== seen) deadline = performance.now() + LOST_AFTER_MS;
       else if (performance.now() > deadline) {
-        this.#fail("did not finish its part of a step; weights and state are undefined");
-        throw this.#failure!;
+        this.#endHelpers();
+        throw new Error(
+          "a kernel thread did not finish its part of a step; weights and state are undefined",
+        );
       }
       seen = done;
     }
