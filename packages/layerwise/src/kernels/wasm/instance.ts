@@ -26,7 +26,7 @@ export interface KernelInstance {
 const INITIAL_PAGES = 64;
 /** 4 GiB, all that 32-bit addresses reach. */
 const MAXIMUM_PAGES = 65536;
-const UNSHARED_PAGES = 64;
+const UNSHARED_PAGES = 128;
 
 /** The binary is inlined as hexadecimal: it compresses a quarter better than base64. */
 function decodeHex(text: string): Uint8Array<ArrayBuffer> {

@@ -89,14 +89,18 @@ export class Job {
     return this.doneCount === this.chunkCount;
   }
 
-  /** Closes the job and returns the sums of its tasks: their chunks' sums, added in order. */
-  close(): SumsOfSquares[] {
+  /**
+   * Closes the job and returns the sums of its tasks: their chunks' sums, added in order.
+   *
+   * @param before what the first task's sums go on from, when its layer comes in several jobs
+   */
+  close(before = NO_SUMS): SumsOfSquares[] {
     Atomics.store(this.#words, COUNTER, CLOSED);
     const count = this.#tasks.reduce((sum, { size }) => sum + chunkCount(size), 0);
     const values = new Float64Array(this.#arena.buffer, this.#sums.address, count * 3);
     let at = 0;
-    const sums = this.#tasks.map(({ task, size }) => {
-      let total = NO_SUMS;
+    const sums = this.#tasks.map(({ task, size }, index) => {
+      let total = index === 0 ? before : NO_SUMS;
       for (let chunk = 0; chunk < chunkCount(size); chunk++, at += 3) {
         total = addSums(total, {
           weights: values[at]!,

@@ -1,18 +1,18 @@
 /** What all WebAssembly kernels of a program share: the memory, the job, the threads. */
-import { addSums, NO_SUMS } from "../kernel.js";
+import { NO_SUMS } from "../kernel.js";
 import type { KernelTask, SumsOfSquares } from "../kernel.js";
 import { instantiate } from "./instance.js";
 import type { KernelInstance } from "./instance.js";
 import { Job } from "./job.js";
-import type { Pass } from "./job.js";
-import { placedWhole, Staging } from "./staging.js";
+import type { Pass, PlacedTask } from "./job.js";
+import { MOST_CHUNKS, placedWhole, Staging } from "./staging.js";
+import type { Batch } from "./staging.js";
 import { ThreadPool } from "./thread-pool.js";
 
 export class WasmRuntime {
   readonly pool: ThreadPool;
   readonly #instance: KernelInstance;
   readonly #job: Job;
-  readonly #stagedJob: Job;
   readonly #staging: Staging;
 
   /** @throws WebAssembly.CompileError on an engine without WebAssembly SIMD */
@@ -20,7 +20,6 @@ export class WasmRuntime {
     this.#instance = instantiate();
     const { arena } = this.#instance;
     this.#job = new Job(arena);
-    this.#stagedJob = new Job(arena);
     this.#staging = new Staging(arena);
     this.pool = new ThreadPool(this.#instance, this.#job);
   }
@@ -46,30 +45,47 @@ export class WasmRuntime {
 
   /** One pass over layers, on so many threads. */
   run(pass: Pass, tasks: readonly KernelTask[], threads: number): SumsOfSquares[] {
-    const { arena, exports } = this.#instance;
-    const placed = tasks.map((task) => placedWhole(task, arena));
-    this.#job.open(
+    const placed = tasks.map((task) => placedWhole(task, this.#instance.arena));
+    this.#begin(
       pass,
       placed.filter((task) => task !== null),
+      threads,
     );
-    this.pool.help(threads);
-    const staged = tasks.map((task, index) =>
-      placed[index] === null ? this.#runStaged(pass, task) : null,
+    const sums = this.#finish().values();
+    return tasks.map((task, index) =>
+      placed[index] === null
+        ? this.#runStaged(pass, task, threads)
+        : (sums.next().value ?? NO_SUMS),
     );
-    exports.work(this.#job.address);
-    this.pool.join();
-    const sums = this.#job.close().values();
-    return staged.map((total) => total ?? sums.next().value ?? NO_SUMS);
   }
 
-  /** A layer that lies outside the kernels' memory, at least in part: on this thread. */
-  #runStaged(pass: Pass, task: KernelTask): SumsOfSquares {
+  /** A layer that lies outside the kernels' memory, at least in part: copies beside the work. */
+  #runStaged(pass: Pass, task: KernelTask, threads: number): SumsOfSquares {
     let total = NO_SUMS;
-    this.#staging.forEachChunk(task, pass, (chunk) => {
-      this.#stagedJob.open(pass, [chunk]);
-      this.#instance.exports.work(this.#stagedJob.address);
-      for (const sums of this.#stagedJob.close()) total = addSums(total, sums);
-    });
+    let running: Batch | null = null;
+    // One thread gains nothing from large batches, and small ones stay in the second-level cache.
+    const chunks = threads === 1 ? 1 : MOST_CHUNKS;
+    for (const batch of this.#staging.batches(task, pass, chunks)) {
+      const done: Batch | null = running;
+      if (done !== null) [total = NO_SUMS] = this.#finish(total);
+      this.#begin(pass, [batch.placed], threads);
+      running = batch;
+      // Beside the job: this copy, and the next batch's on the way back to the top of the loop.
+      done?.putBack();
+    }
+    [total = NO_SUMS] = this.#finish(total);
+    running?.putBack();
     return total;
+  }
+
+  #begin(pass: Pass, tasks: readonly PlacedTask[], threads: number): void {
+    this.#job.open(pass, tasks);
+    this.pool.help(threads);
+  }
+
+  #finish(before?: SumsOfSquares): SumsOfSquares[] {
+    this.#instance.exports.work(this.#job.address);
+    this.pool.join();
+    return this.#job.close(before);
   }
 }

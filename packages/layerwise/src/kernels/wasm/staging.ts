@@ -1,6 +1,7 @@
 /**
- * The way in and out for arrays outside the kernels' memory: one chunk at a time is copied into a
- * place that stays in the second-level cache, worked on, and copied back if it was written.
+ * The way in and out for arrays outside the kernels' memory: a batch of chunks at a time is copied into
+ * a bank that stays in the cache, worked on, and copied back if it was written. There are two banks, so
+ * that workers can be at one while the caller, who alone can reach the arrays, copies the other.
  */
 import { BLOCK_SIZE } from "../../state/codebook.js";
 import { CHUNK_SIZE } from "../kernel.js";
@@ -8,7 +9,10 @@ import type { KernelTask, LayerArrays } from "../kernel.js";
 import type { Arena } from "./arena.js";
 import type { Addresses, Pass, PlacedTask } from "./job.js";
 
-type Part = "weights" | "gradient" | "momentum" | "absmax";
+/** Chunks that a bank has room for: as many as workers are woken for. */
+export const MOST_CHUNKS = 4;
+
+type Part = keyof Addresses;
 
 /** One of a layer's arrays, and how many elements of the layer each of its elements stands for. */
 interface PartArray {
@@ -41,53 +45,85 @@ export function placedWhole(task: KernelTask, arena: Arena): PlacedTask | null {
   return { task, addresses, size: task.arrays.weights.length };
 }
 
+/** A part of a layer in a bank. */
+export interface Batch {
+  /** The batch as a job takes it: one layer of the job for all its chunks. */
+  readonly placed: PlacedTask;
+  /** Copies back what a pass has written. */
+  putBack(): void;
+}
+
 export class Staging {
   readonly #arena: Arena;
-  readonly #places: Addresses;
+  #banks: readonly [Addresses, Addresses] | null = null;
 
   constructor(arena: Arena) {
-    const place = (): number => arena.allocateOrThrow(CHUNK_SIZE * 4);
     this.#arena = arena;
-    this.#places = { weights: place(), gradient: place(), momentum: place(), absmax: place() };
   }
 
-  /** Calls back with the task's chunks in order, each brought in before and, after "apply", put back. */
-  forEachChunk(task: KernelTask, pass: Pass, run: (placed: PlacedTask) => void): void {
+  /**
+   * Copies the task's batches in, one with each call of `next`, into the two banks in turn.
+   *
+   * @param chunks chunks a batch, at most {@link MOST_CHUNKS}
+   */
+  *batches(task: KernelTask, pass: Pass, chunks: number): Generator<Batch> {
+    this.#banks ??= [this.#allocateBank(), this.#allocateBank()];
     const parts = partsOf(task.arrays);
     const size = task.arrays.weights.length;
-    for (let start = 0; start < size; start += CHUNK_SIZE) {
-      const end = Math.min(start + CHUNK_SIZE, size);
-      run({ task, addresses: this.#bringIn(parts, start, end), size: end - start });
-      if (pass === "apply") this.#putBack(parts, start, end);
+    const step = chunks * CHUNK_SIZE;
+    for (let start = 0, turn = 0; start < size; start += step, turn = 1 - turn) {
+      const end = Math.min(start + step, size);
+      const bank = this.#banks[turn as 0 | 1];
+      const addresses = this.#bringIn(bank, parts, start, end);
+      yield {
+        placed: { task, addresses, size: end - start },
+        putBack: () => {
+          if (pass === "apply") this.#putBack(bank, parts, start, end);
+        },
+      };
     }
   }
 
-  #bringIn(parts: readonly PartArray[], start: number, end: number): Addresses {
+  #allocateBank(): Addresses {
+    const place = (elements: number): number => this.#arena.allocateOrThrow(elements * 4);
+    const most = MOST_CHUNKS * CHUNK_SIZE;
+    return {
+      weights: place(most),
+      gradient: place(most),
+      momentum: place(most),
+      absmax: place(most / BLOCK_SIZE),
+    };
+  }
+
+  #bringIn(bank: Addresses, parts: readonly PartArray[], start: number, end: number): Addresses {
     const addresses = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
     for (const { part, array, stride } of parts) {
       const [from, to] = [start / stride, Math.ceil(end / stride)];
       if (this.#arena.owns(array)) {
         addresses[part] = array.byteOffset + from * array.BYTES_PER_ELEMENT;
       } else {
-        addresses[part] = this.#places[part];
-        this.#view(part, array, to - from).set(array.subarray(from, to));
+        addresses[part] = bank[part];
+        this.#view(bank[part], array, to - from).set(array.subarray(from, to));
       }
     }
     return addresses;
   }
 
-  #putBack(parts: readonly PartArray[], start: number, end: number): void {
+  #putBack(bank: Addresses, parts: readonly PartArray[], start: number, end: number): void {
     for (const { part, array, stride } of parts) {
       if (part === "gradient" || this.#arena.owns(array)) continue;
       const [from, to] = [start / stride, Math.ceil(end / stride)];
-      array.set(this.#view(part, array, to - from), from);
+      array.set(this.#view(bank[part], array, to - from), from);
     }
   }
 
-  /** The place of a part, seen as elements of the type that its array has. */
-  #view(part: Part, like: Float32Array | Uint8Array, length: number): Float32Array | Uint8Array {
+  /** Memory of a bank, seen as elements of the type that an array has. */
+  #view(
+    address: number,
+    like: Float32Array | Uint8Array,
+    length: number,
+  ): Float32Array | Uint8Array {
     const { buffer } = this.#arena;
-    const address = this.#places[part];
     return like instanceof Float32Array
       ? new Float32Array(buffer, address, length)
       : new Uint8Array(buffer, address, length);

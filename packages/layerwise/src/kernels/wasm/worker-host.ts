@@ -36,7 +36,7 @@ function run({ module, memory, scratch, control, job, helper, generation }) {
   let seen = Atomics.load(words, 0);
   if (!isNode) postMessage("started");
   while (Atomics.load(words, 2) === generation) {
-    for (let spins = 0; spins < 2e4 && Atomics.load(words, 0) === seen; spins++);
+    for (let spins = 0; spins < 1e5 && Atomics.load(words, 0) === seen; spins++);
     if (Atomics.load(words, 0) === seen) Atomics.wait(words, 0, seen);
     seen = Atomics.load(words, 0);
     if (helper < Atomics.load(words, 1)) exports.work(job);
