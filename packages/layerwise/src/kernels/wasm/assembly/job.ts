@@ -22,7 +22,7 @@ export class Job {
   layerCount: i32; // 12
   layers: usize; // 16
   sums: usize; // 20
-  /** 0: measure; 1: apply, from the last chunk to the first. */
+  /** 0: measure; 1: apply. */
   pass: i32; // 24
 }
 
@@ -33,7 +33,7 @@ export function work(job: Job): void {
   while (true) {
     const taken = atomic.add<i32>(changetype<usize>(job), 1);
     if (taken >= job.chunks) return;
-    runChunk(job, job.pass == APPLY ? job.chunks - 1 - taken : taken);
+    runChunk(job, taken);
     const done = atomic.add<i32>(changetype<usize>(job), 1, 4) + 1;
     if (done == job.chunks) atomic.notify(changetype<usize>(job) + 4, -1);
   }
