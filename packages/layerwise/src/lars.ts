@@ -53,7 +53,10 @@ export interface LayerReport {
   weightNorm: number;
   /** ‖g‖ after gradScale, before clipping. */
   gradNorm: number;
-  /** ‖u‖: before γ, and before r where r scales the update; 0 in a skipped step. */
+  /**
+   * ‖u‖, the update before the step's factors. Where r goes into the direction, u has it, and under
+   * momentumOrder "classic" γ too. 0 in a skipped step.
+   */
   updateNorm: number;
   /** r; 0 in a skipped step. */
   trustRatio: number;

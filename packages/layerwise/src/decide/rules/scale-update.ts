@@ -4,7 +4,7 @@ import type { TrustRatioRule, WhenZero } from "./rule.js";
 /**
  * The update scaled to the weights: r = coefficient·‖w‖ / (‖u‖ + eps), after the momentum.
  *
- * Source: SimCLR's `LARSOptimizer` with `classic_momentum` off; TensorFlow's contrib.
+ * Source: SimCLR's `LARSOptimizer` with `classic_momentum` off.
  */
 export interface ScaleUpdate {
   readonly rule: "scale-update";
