@@ -230,10 +230,14 @@ export class LARS {
     }
   }
 
+  /** Under LARS8bit a group may keep 32 bits, for embeddings say; the other way round makes no sense. */
+  #checkBitsOf({ optimBits }: ParamGroup): void {
+    if ((this.constructor as typeof LARS).fixedBits === 32) this.#checkBits(optimBits, [32]);
+  }
+
   #addGroup(group: ParamGroup): void {
     this.#checkAlive();
-    // Under LARS8bit a group may keep 32 bits, for embeddings say; the other way round makes no sense.
-    if ((this.constructor as typeof LARS).fixedBits === 32) this.#checkBits(group.optimBits, [32]);
+    this.#checkBitsOf(group);
     const known = new Set(this.#layers.map(({ parameter }) => parameter));
     group.params.forEach((parameter, index) => {
       if (known.has(parameter)) {
@@ -259,6 +263,7 @@ export class LARS {
     return new Map(
       this.#groups.map((group) => {
         const values = group.hyperparameters();
+        this.#checkBitsOf(group);
         return [group, { values, learningRate: rateAt(values.lr, this.#stepCount) }];
       }),
     );
