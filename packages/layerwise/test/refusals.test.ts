@@ -578,6 +578,9 @@ describe("LARS8bit and LARS32bit", () => {
       R,
       wide,
     );
+    optimizer.paramGroups[0]!.optimBits = 8;
+    expectRefusal(() => optimizer.step(), R, wide);
+    expect(optimizer.stateDict().step).toBe(0);
   });
 
   it("refuse everything that LARS refuses", () => {

@@ -1,7 +1,7 @@
 /** The list of kernels that the suite runs over: a new kernel is entered here, and in no test. */
 import { describe } from "vitest";
 import type { KernelOptions } from "../../src/index.js";
-import { kernelNamed } from "../../src/kernels/choose.js";
+import { createKernel } from "../../src/kernels/choose.js";
 import type { Kernel } from "../../src/kernels/kernel.js";
 
 export interface TestedKernel {
@@ -15,13 +15,14 @@ export interface TestedKernel {
 export const reference: TestedKernel = {
   name: "reference",
   options: { kernel: "reference" },
-  kernel: () => kernelNamed("reference"),
+  kernel: () => createKernel("reference"),
 };
 
+/** On one thread: threads.test.ts shows that any number of them gives the same bits. */
 export const wasm: TestedKernel = {
   name: "wasm",
-  options: { kernel: "wasm" },
-  kernel: () => kernelNamed("wasm"),
+  options: { kernel: "wasm", threads: 1 },
+  kernel: () => createKernel("wasm", 1),
 };
 
 export const kernels: readonly TestedKernel[] = [reference, wasm];
