@@ -16,10 +16,15 @@ export interface StepScalars {
 }
 
 /** The factors with which the rate γ and the ratio r enter: into the direction, and into the step. */
+interface PlacedFactors {
+  readonly direction: number;
+  readonly step: number;
+}
+
 function placedFactors(
   { trustRatio }: Hyperparameters,
   { learningRate, trustRatio: ratio }: StepScalars,
-): { direction: number; step: number } {
+): PlacedFactors {
   switch (ruleOf(trustRatio).placement(trustRatio)) {
     case "classic":
       return { direction: learningRate * ratio, step: 1 };
@@ -30,21 +35,40 @@ function placedFactors(
   }
 }
 
-/** Steps 4 to 8 of a LARS step for one layer, as numbers. */
-export function updateEquation(values: Hyperparameters, scalars: StepScalars): UpdateEquation {
-  const { direction, step } = placedFactors(values, scalars);
+/** Neither rate nor ratio: what rules measure that scale the update itself. */
+const UNSCALED: PlacedFactors = { direction: 1, step: 0 };
+
+/** What a layer's past and its clipping do to the equation. */
+type History = Pick<StepScalars, "gradientScale" | "isFirst">;
+
+// No object is spread here or in lars.ts: with many small layers that was half of a step's time.
+function equationOf(
+  values: Hyperparameters,
+  { gradientScale, isFirst }: History,
+  { direction, step }: PlacedFactors,
+): UpdateEquation {
   return {
-    gradientFactor: direction * scalars.gradientScale,
+    gradientFactor: direction * gradientScale,
     weightFactor: direction * values.weightDecay,
-    decay: scalars.isFirst ? 0 : values.momentum,
-    accumulation: scalars.isFirst ? 1 : 1 - values.dampening,
+    decay: isFirst ? 0 : values.momentum,
+    accumulation: isFirst ? 1 : 1 - values.dampening,
     lookahead: values.nesterov ? values.momentum : 0,
     stepSize: step,
     skipZeros: values.skipZeros,
   };
 }
 
-/** d = c·g + λ·w alone, in the place of the update: what the norm of a joint denominator is taken of. */
+/** Steps 4 to 8 of a LARS step for one layer, as numbers. */
+export function updateEquation(values: Hyperparameters, scalars: StepScalars): UpdateEquation {
+  return equationOf(values, scalars, placedFactors(values, scalars));
+}
+
+/** u before any trust ratio. */
+export function unscaledEquation(values: Hyperparameters, history: History): UpdateEquation {
+  return equationOf(values, history, UNSCALED);
+}
+
+/** d = c·g + λ·w in the place of the update: what the norm of a joint denominator is taken of. */
 export function directionEquation(
   values: Hyperparameters,
   { gradientScale }: Pick<StepScalars, "gradientScale">,
@@ -58,13 +82,4 @@ export function directionEquation(
     stepSize: 0,
     skipZeros: values.skipZeros,
   };
-}
-
-/** u before any trust ratio: what rules measure that scale the update itself. */
-export function unscaledEquation(
-  values: Hyperparameters,
-  scalars: Pick<StepScalars, "gradientScale" | "isFirst">,
-): UpdateEquation {
-  const unscaled = { ...values, trustRatio: { rule: "none" } as const };
-  return updateEquation(unscaled, { ...scalars, learningRate: 0, trustRatio: 1 });
 }

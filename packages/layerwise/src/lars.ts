@@ -278,7 +278,8 @@ export class LARS {
       return {
         layer,
         gradient,
-        ...options,
+        values: options.values,
+        learningRate: options.learningRate,
         isFirst: layer.momentum === null || options.values.momentum === 0,
         sums: NO_SUMS,
         clipScale: 1,
@@ -429,7 +430,12 @@ function applyTask(step: LayerStep, gradScale: number): KernelTask {
   const wanted = measured(step);
   return {
     arrays: { weights: layer.parameter.data, gradient, momentum: layer.momentum },
-    equation: updateEquation(values, { ...step, gradientScale: gradScale * step.clipScale }),
+    equation: updateEquation(values, {
+      learningRate: step.learningRate,
+      gradientScale: gradScale * step.clipScale,
+      trustRatio: step.trustRatio,
+      isFirst: step.isFirst,
+    }),
     sums: { weights: !wanted.weights, update: wanted.update !== "update" },
   };
 }
