@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Sets up a Python environment with the peers that pip can get on this machine, and says which it could not.
+#
+#   bash peers/setup.sh
+#
+# The environment lies outside the repository; LAYERWISE_PEERS names another folder.
+set -uo pipefail
+
+environment="${LAYERWISE_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/layerwise-bench-peers}"
+python="$environment/bin/python"
+
+if [ ! -x "$python" ] && ! python3 -m venv "$environment"; then
+  echo "No Python environment: python3 with its venv module is missing. The benchmarks run without peers." >&2
+  exit 1
+fi
+
+missing=()
+# Each for itself: one that is not to be had must not keep the others away.
+for package in numpy torch "jax jaxlib" optax bitsandbytes timm; do
+  # shellcheck disable=SC2086 # "jax jaxlib" are two
+  if ! "$python" -m pip install --quiet --disable-pip-version-check $package; then
+    missing+=("$package")
+  fi
+done
+command -v g++ >/dev/null || missing+=("g++ (for torch.compile)")
+
+echo "peers in $environment:"
+"$python" -m pip list --disable-pip-version-check 2>/dev/null | grep -iE '^(numpy|torch|jax|jaxlib|optax|bitsandbytes|timm) '
+for package in ${missing[@]+"${missing[@]}"}; do
+  echo "could not get: $package" >&2
+done

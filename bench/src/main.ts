@@ -1,0 +1,49 @@
+/**
+ * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,peers]`.
+ * Writes results/<topic>.md and .json.
+ */
+import { parseArgs } from "node:util";
+import { describeMachine } from "./machine.js";
+import type { Effort } from "./measure/in-new-process.js";
+import { writeResults } from "./results.js";
+import type { Results } from "./results.js";
+import { checkTheCheck } from "./rival.js";
+import { memory } from "./topics/memory.js";
+import { overhead } from "./topics/overhead.js";
+import { peers } from "./topics/peers.js";
+import { smallLayers } from "./topics/small-layers.js";
+import { stepTime } from "./topics/step-time.js";
+
+/** A topic that cannot run on this machine says why on the console and gives null. */
+type Topic = (effort: Effort) => Promise<Omit<Results, "machine" | "topic"> | null>;
+
+const TOPICS: Readonly<Record<string, Topic>> = {
+  peers,
+  "step-time": stepTime,
+  "small-layers": smallLayers,
+  overhead,
+  memory,
+};
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string", default: Object.keys(TOPICS).join(",") },
+  },
+});
+const effort: Effort = { quick: values.quick, rounds: values.quick ? 3 : 11 };
+const folder = new URL(values.quick ? "../dist/quick-results/" : "../results/", import.meta.url);
+
+checkTheCheck();
+for (const topic of values.only.split(",")) {
+  const run = TOPICS[topic];
+  if (run === undefined)
+    throw new Error(`no topic ${topic}; there are ${Object.keys(TOPICS).join(", ")}`);
+  const machine = describeMachine();
+  const start = performance.now();
+  console.log(`${topic} …`);
+  const results = await run(effort);
+  if (results === null) continue;
+  writeResults({ ...results, topic, machine }, folder);
+  console.log(`${topic}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+}
