@@ -22,34 +22,24 @@ export interface ParamGroupOptions extends Partial<LARSOptions> {
  */
 export class ParamGroup {
   readonly params: readonly Parameter[];
-  lr: number | Schedule;
-  momentum: number;
-  dampening: number;
-  weightDecay: number;
-  nesterov: boolean;
-  optimBits: 8 | 32;
-  min8bitSize: number;
-  percentileClipping: number;
-  maxGradNorm: number | null;
-  skipZeros: boolean;
-  nonFinite: "throw" | "skip";
+  declare lr: number | Schedule;
+  declare momentum: number;
+  declare dampening: number;
+  declare weightDecay: number;
+  declare nesterov: boolean;
+  declare optimBits: 8 | 32;
+  declare min8bitSize: number;
+  declare percentileClipping: number;
+  declare maxGradNorm: number | null;
+  declare skipZeros: boolean;
+  declare nonFinite: "throw" | "skip";
   #trustRatio: TrustRatio;
 
   /** @internal Groups are made by the optimizer. */
-  constructor(params: readonly Parameter[], values: Hyperparameters) {
+  constructor(params: readonly Parameter[], { trustRatio, ...values }: Hyperparameters) {
     this.params = params;
-    this.lr = values.lr;
-    this.momentum = values.momentum;
-    this.dampening = values.dampening;
-    this.weightDecay = values.weightDecay;
-    this.nesterov = values.nesterov;
-    this.optimBits = values.optimBits;
-    this.min8bitSize = values.min8bitSize;
-    this.percentileClipping = values.percentileClipping;
-    this.maxGradNorm = values.maxGradNorm;
-    this.skipZeros = values.skipZeros;
-    this.nonFinite = values.nonFinite;
-    this.#trustRatio = values.trustRatio;
+    this.#trustRatio = trustRatio;
+    Object.assign(this, values);
   }
 
   /** The rule with all its fields. */
@@ -72,20 +62,8 @@ export class ParamGroup {
 
   /** The options as they are now. @throws TypeError or RangeError when one was set to a wrong value */
   hyperparameters(): Hyperparameters {
-    return checkHyperparameters({
-      lr: this.lr,
-      momentum: this.momentum,
-      dampening: this.dampening,
-      weightDecay: this.weightDecay,
-      nesterov: this.nesterov,
-      optimBits: this.optimBits,
-      min8bitSize: this.min8bitSize,
-      percentileClipping: this.percentileClipping,
-      trustRatio: this.#trustRatio,
-      maxGradNorm: this.maxGradNorm,
-      skipZeros: this.skipZeros,
-      nonFinite: this.nonFinite,
-    });
+    const own = { trustRatio: this.#trustRatio };
+    return checkHyperparameters(Object.assign(own, this as Omit<Hyperparameters, "trustRatio">));
   }
 }
 
