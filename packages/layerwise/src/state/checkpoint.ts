@@ -1,5 +1,5 @@
 /** Checkpoints: an optimizer's state as a safetensors file, with room for weights beside it. */
-import { checkChoice, checkObject, shown } from "../check.js";
+import { checkChoice, checkInteger, checkObject, shown } from "../check.js";
 import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
 import { blockCount } from "./blockwise.js";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.js";
@@ -46,22 +46,15 @@ interface LayerEntry {
  * `optimizer/i/gradientHistory` (F64).
  *
  * @param state what `stateDict()` returned
- * @throws TypeError or RangeError for a malformed state, and for names that are taken
+ * @throws TypeError or RangeError for a malformed state, tensor or text, and for names that are taken
  */
 export function encodeCheckpoint(
   state: StateDict,
   { tensors = {}, metadata = {} }: CheckpointExtras = {},
 ): Uint8Array<ArrayBuffer> {
   const { step, layers } = checkedState(state);
-  for (const name of Object.keys(tensors)) {
-    if (name.startsWith(PREFIX) || name.startsWith("__")) {
-      throw new RangeError(
-        `tensors: the name ${shown(name)} is taken; allowed is one without ${shown(PREFIX)} before it`,
-      );
-    }
-  }
-  const taken = Object.keys(metadata).find((name) => RESERVED.includes(name));
-  if (taken !== undefined) throw new RangeError(`metadata: the name ${shown(taken)} is taken`);
+  for (const [name, tensor] of Object.entries(tensors)) checkTensor(name, tensor);
+  for (const [name, text] of Object.entries(metadata)) checkText(name, text);
   const entries = layers.map(({ name, shape, step, momentum, gradientHistory }): LayerEntry => ({
     name,
     shape,
@@ -78,6 +71,38 @@ export function encodeCheckpoint(
     },
     tensors: new Map<string, Tensor>([...Object.entries(tensors), ...layers.flatMap(layerTensors)]),
   });
+}
+
+/** What {@link decodeCheckpoint} would not take must not be written. */
+function checkTensor(name: string, tensor: unknown): void {
+  if (name.startsWith(PREFIX) || name.startsWith("__")) {
+    throw new RangeError(
+      `tensors: the name ${shown(name)} is taken; allowed is one without ${shown(PREFIX)} or "__" before it`,
+    );
+  }
+  const label = `tensors: ${shown(name)}`;
+  const { shape, data } = checkObject(label, tensor);
+  if (!Array.isArray(shape) || !(data instanceof Float32Array)) {
+    throw new TypeError(
+      `${label}: got shape ${shown(shape)} and data ${shown(data)}; allowed are an array of sizes and a Float32Array`,
+    );
+  }
+  const size = shape.reduce<number>(
+    (product, length: unknown) => product * checkInteger(`${label}: shape`, length, 0),
+    1,
+  );
+  if (size !== data.length) {
+    throw new RangeError(
+      `${label}: shape [${shape.join(", ")}] has ${String(size)} elements, data has ${String(data.length)}`,
+    );
+  }
+}
+
+function checkText(name: string, text: unknown): void {
+  if (RESERVED.includes(name)) throw new RangeError(`metadata: the name ${shown(name)} is taken`);
+  if (typeof text !== "string") {
+    throw new TypeError(`metadata: ${shown(name)}: got ${shown(text)}; allowed is a string`);
+  }
 }
 
 function layerTensors(layer: LayerState, index: number): [string, Tensor][] {
