@@ -12,20 +12,21 @@ import {
   DEFAULT_MICRO_BATCH,
   DEFAULT_OPTIMIZERS,
   checkOptions,
-  checkWorkers,
+  checkThreads,
   optionName,
 } from "./options.js";
 import type { RawOptions } from "./options.js";
 import { executeRun, resumeRun, startRun } from "./run.js";
+import { DEFAULT_BATCH_SIZES, DEFAULT_SWEEP_OPTIMIZERS } from "./sweep/sweep-options.js";
+import { executeSweep, resumeSweep, startSweep } from "./sweep/sweep.js";
 
-/** Options that a run keeps and a resumed run therefore does not take. */
+/** What a training run and the runs of a sweep have in common. */
 function addTrainingOptions(command: Command): Command {
   return command
     .option("--model <name>", `${MODELS.join(" or ")} (default: mlp)`)
     .option("--hidden <sizes>", `hidden layers of the MLP (default: ${DEFAULT_HIDDEN.join(",")})`)
     .option("--data <path>", "a folder of IDX files or a table FILE.csv (default: MNIST)")
     .option("--label <column>", "the column of a table that has the classes")
-    .option("--batch-size <samples>", "samples a step (default: 8192, less for small data sets)")
     .option(
       "--micro-batch <samples>",
       `samples whose gradients are computed together (default: ${DEFAULT_MICRO_BATCH.mlp}, ${DEFAULT_MICRO_BATCH.lenet} for lenet)`,
@@ -51,6 +52,7 @@ function trainCommand(program: Command): void {
       "--optimizer <names>",
       `${OPTIMIZERS.join(", ")}; several, separated by commas, are compared (default: ${DEFAULT_OPTIMIZERS.join(",")})`,
     )
+    .option("--batch-size <samples>", "samples a step (default: 8192, less for small data sets)")
     .option("--lr <rate>", "the highest rate (default: tuned for each optimizer)")
     .option("--seed <number>", "of first weights, shuffles and held-out rows (default: 1)")
     .option("--workers <count>", "threads that compute gradients (default: one a core)")
@@ -58,20 +60,62 @@ function trainCommand(program: Command): void {
     .option("--resume <folder>", "goes on with a run that was stopped")
     .action(async (options: RawOptions) => {
       const { out, resume, workers, ...training } = options;
-      const threads = checkWorkers(workers);
+      const threads = checkThreads("--workers", workers);
       if (resume === undefined) {
         const folder = typeof out === "string" ? out : join("runs", timestamp());
         await executeRun(startRun(checkOptions(training), folder), threads);
         return;
       }
-      const [other] = Object.keys({ ...training, ...(out === undefined ? {} : { out }) });
-      if (other !== undefined) {
-        throw new UsageError(
-          `--resume: got ${optionName(other)} with it; a run goes on with the options that it has (only --workers may be given)`,
-        );
-      }
+      checkAlone({ ...training, out }, "--workers");
       await executeRun(resumeRun(checkText("--resume", resume)), threads);
     });
+}
+
+function sweepCommand(program: Command): void {
+  addTrainingOptions(
+    program
+      .command("sweep")
+      .description(
+        "Trains optimizers × batch sizes × rates × seeds, into one table and one chart.",
+      ),
+  )
+    .option(
+      "--optimizer <names>",
+      `several, separated by commas (default: ${DEFAULT_SWEEP_OPTIMIZERS.join(",")})`,
+    )
+    .option(
+      "--batch-size <sizes>",
+      `several, separated by commas (default: ${DEFAULT_BATCH_SIZES.join(",")})`,
+    )
+    .option(
+      "--lr <rates>",
+      "rates of all optimizers, 0.1,0.2, or of some, sgd=0.1,0.2; may be given several times (default: factors of the default rate)",
+      (text: string, before?: string[]) => [...(before ?? []), text],
+    )
+    .option("--seeds <numbers>", "the first tries all rates, the others the best (default: 1)")
+    .option("--jobs <count>", "runs at a time (default: one a core)")
+    .option("--out <folder>", "a new folder for the sweep (default: runs/sweep-<time>)")
+    .option("--resume <folder>", "goes on with a sweep that was stopped")
+    .action(async (options: RawOptions) => {
+      const { out, resume, jobs, ...sweep } = options;
+      const parallel = checkThreads("--jobs", jobs);
+      if (resume === undefined) {
+        const folder = typeof out === "string" ? out : join("runs", `sweep-${timestamp()}`);
+        await executeSweep(startSweep(sweep, folder), parallel);
+        return;
+      }
+      checkAlone({ ...sweep, out }, "--jobs");
+      await executeSweep(resumeSweep(checkText("--resume", resume)), parallel);
+    });
+}
+
+/** A run or a sweep that goes on has its options already. */
+function checkAlone(others: RawOptions, allowed: string): void {
+  const [other] = Object.entries(others).filter(([, value]) => value !== undefined);
+  if (other === undefined) return;
+  throw new UsageError(
+    `--resume: got ${optionName(other[0])} with it; it goes on with the options that it has (only ${allowed} may be given)`,
+  );
 }
 
 /** 2026-01-31-12-00-00, in local time. */
@@ -96,8 +140,16 @@ function report(error: unknown): number {
 
 const program = new Command("layerwise-train")
   .description("Trains a classifier with LARS and with SGD, and shows what each optimizer did.")
+  // Options after "sweep" are its own, although training has options of the same names.
+  .enablePositionalOptions()
   .exitOverride();
 trainCommand(program);
+sweepCommand(program);
+
+// A sweep holds the other end of this channel: when it is killed, its cells must not train on.
+process.on("disconnect", () => process.exit(1));
+// The channel alone keeps no process running.
+process.channel?.unref();
 
 try {
   await program.parseAsync();

@@ -115,10 +115,10 @@ export function checkOptimizers(option: string, value: unknown): OptimizerName[]
   return checkDistinct(option, names);
 }
 
-/** Threads that compute gradients; results are the same for any number. */
-export function checkWorkers(value: unknown): number {
+/** How many threads or processes work at a time; results are the same for any number. */
+export function checkThreads(option: string, value: unknown): number {
   if (value === undefined) return availableParallelism();
-  return checkInteger("--workers", value, { from: 1, to: 256 });
+  return checkInteger(option, value, { from: 1, to: 256 });
 }
 
 /** microBatch → --micro-batch. */

@@ -52,7 +52,7 @@ export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
   const completed = { ...options, batchSize };
   const rates = options.optimizer.map((optimizer) => [
     optimizer,
-    options.lr ?? defaultRate(optimizer, completed),
+    options.lr ?? defaultRate(optimizer, options, { batchSize, samples }),
   ]);
   return {
     options: completed,

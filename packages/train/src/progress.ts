@@ -23,7 +23,13 @@ export class ProgressLog {
     this.#samples = samples;
     this.#nameWidth = nameWidth(plan);
     this.#bar = process.stdout.isTTY
-      ? new SingleBar({ format: BAR_FORMAT, barsize: 20, hideCursor: true, stopOnComplete: false })
+      ? new SingleBar({
+          format: BAR_FORMAT,
+          stream: process.stdout,
+          barsize: 20,
+          hideCursor: true,
+          stopOnComplete: false,
+        })
       : null;
   }
 

@@ -69,7 +69,7 @@ function plainGradients(
       .sum()
       .neg();
   return {
-    loss: lossOf(toArrays()).item() as number,
+    loss: lossOf(toArrays()).item(),
     gradients: grad(lossOf)(toArrays()).map((array) => array.dataSync() as Float32Array),
   };
 }

@@ -17,8 +17,10 @@ export interface Chart {
   readonly series: readonly ChartSeries[];
   /** Logarithmic y axis; values must be > 0 or null. */
   readonly logarithmic?: boolean;
-  /** Bars, one for each x, with these names under them. */
-  readonly bars?: readonly string[];
+  /** x are 0, 1, 2, … and stand for these. */
+  readonly names?: readonly string[];
+  /** Bars in place of lines. */
+  readonly bars?: boolean;
   /** Charts with the same key share their cursor. */
   readonly cursor?: string;
 }

@@ -97,7 +97,8 @@ function stateChart(runs: readonly OptimizerMetrics[]): Chart {
         color: 0,
       },
     ],
-    bars: runs.map(({ name }) => name),
+    names: runs.map(({ name }) => name),
+    bars: true,
   };
 }
 

@@ -11,6 +11,8 @@ export interface Page {
   /** Texts, for what went wrong. */
   notes: readonly string[];
   sections: readonly ChartSection[];
+  /** HTML below the charts. */
+  footer?: string;
 }
 
 export function escapeHtml(text: string): string {
@@ -26,7 +28,7 @@ export function htmlTable(head: readonly string[], rows: readonly (readonly stri
     .join("")}</tbody></table></div>`;
 }
 
-export function htmlPage({ title, subtitle, table, notes, sections }: Page): string {
+export function htmlPage({ title, subtitle, table, notes, sections, footer = "" }: Page): string {
   const charts = sections.flatMap((section) => section.charts);
   return `<!doctype html>
 <html lang="en">
@@ -42,6 +44,7 @@ export function htmlPage({ title, subtitle, table, notes, sections }: Page): str
 ${notes.map((note) => `<p class="failure">${escapeHtml(note)}</p>`).join("\n")}
 ${table}
 ${sections.map(sectionHtml).join("\n")}
+${footer}
 <script type="application/json" id="charts">${scriptSafe(JSON.stringify(charts))}</script>
 <script>${uPlotFile("uPlot.iife.min.js")}
 window.uPlot = uPlot;</script>

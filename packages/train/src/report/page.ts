@@ -32,7 +32,7 @@ function draw(element: HTMLElement, chart: Chart): void {
 }
 
 function optionsOf(chart: Chart, width: number): uPlot.Options {
-  const { bars, cursor, logarithmic = false } = chart;
+  const { names, bars = false, cursor, logarithmic = false } = chart;
   const grid = { stroke: gridColor, width: logarithmic ? 0.5 : 1 };
   const axis = { stroke: textColor, grid, ticks: { stroke: gridColor } };
   return {
@@ -40,7 +40,7 @@ function optionsOf(chart: Chart, width: number): uPlot.Options {
     height: HEIGHT,
     ...(cursor === undefined ? {} : { cursor: { sync: { key: cursor } } }),
     scales: {
-      x: { time: false, ...(bars === undefined ? {} : { range: [-0.6, bars.length - 0.4] }) },
+      x: { time: false, ...(bars ? { range: [-0.6, chart.x.length - 0.4] } : {}) },
       y: scaleOf(chart),
     },
     axes: [
@@ -50,12 +50,12 @@ function optionsOf(chart: Chart, width: number): uPlot.Options {
         incrs: WHOLE_STEPS,
         label: chart.xLabel,
         labelSize: chart.xLabel === "" ? 0 : 20,
-        ...(bars === undefined ? {} : namesUnder(bars)),
+        ...(names === undefined ? {} : namesUnder(names)),
       },
       { ...axis, label: chart.yLabel, labelSize: chart.yLabel === "" ? 0 : 20, size: 64 },
     ],
     series: [
-      { label: chart.xLabel, ...(bars === undefined ? {} : { value: nameOf(bars) }) },
+      { label: chart.xLabel, ...(names === undefined ? {} : { value: nameOf(names) }) },
       ...chart.series.map((series): uPlot.Series => {
         const color = PALETTE[series.color % PALETTE.length]!;
         return {
@@ -63,22 +63,22 @@ function optionsOf(chart: Chart, width: number): uPlot.Options {
           stroke: color,
           width: 2,
           ...(series.dashed === true ? { dash: [6, 4] } : {}),
-          ...(bars === undefined ? {} : barsOf(color)),
+          ...(bars ? barsOf(color) : {}),
           value: (_, value: number | null) => (value === null ? "–" : String(rounded(value))),
           // A line of one point is invisible.
-          points: { show: bars === undefined && chart.x.length <= 20 },
+          points: { show: !bars && chart.x.length <= 20 },
         };
       }),
     ],
   };
 }
 
-function scaleOf({ bars, logarithmic = false }: Chart): uPlot.Scale {
+function scaleOf({ bars = false, logarithmic = false }: Chart): uPlot.Scale {
   // 3 is logarithmic; the enum has no name at run time.
   // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
   if (logarithmic) return { distr: 3 };
   // Bars are compared by their lengths, so they start at 0.
-  if (bars !== undefined) return { range: (_, __, max) => [0, 1.1 * max] };
+  if (bars) return { range: (_, __, max) => [0, 1.1 * max] };
   return { range: { min: { pad: 0.1, hard: 0 }, max: { pad: 0.1 } } };
 }
 
