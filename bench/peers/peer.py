@@ -158,22 +158,6 @@ def bitsandbytes_lars(name):
     return lambda weights, gradients: TorchOptimizer(weights, gradients, create)
 
 
-def timm_lars(weights, gradients):
-    def create(params):
-        from timm.optim.lars import Lars
-
-        return Lars(
-            params,
-            lr=LEARNING_RATE,
-            momentum=MOMENTUM,
-            weight_decay=WEIGHT_DECAY,
-            trust_coeff=COEFFICIENT,
-            always_adapt=True,
-        )
-
-    return TorchOptimizer(weights, gradients, create)
-
-
 # Name, what it computes (in the words of src/rules.ts), bits, module it needs, how it is made.
 PEERS = [
     ("torch SGD", "none", 32, "torch", sgd()),
@@ -181,7 +165,6 @@ PEERS = [
     ("torch SGD(fused=True)", "none", 32, "torch", sgd(fused=True)),
     ("torch LARS rule, compiled", "clip-update", 32, "torch", lambda w, g: TorchRule(w, g, True)),
     ("torch LARS rule, eager", "clip-update", 32, "torch", lambda w, g: TorchRule(w, g, False)),
-    ("timm Lars", "scale-gradient", 32, "timm", timm_lars),
     ("optax.lars, jit", "optax", 32, "optax", OptaxLars),
     ("bitsandbytes LARS32bit", "bitsandbytes", 32, "bitsandbytes", bitsandbytes_lars("LARS32bit")),
     ("bitsandbytes LARS8bit", "momentum", 8, "bitsandbytes", bitsandbytes_lars("LARS8bit")),

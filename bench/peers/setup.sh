@@ -16,7 +16,7 @@ fi
 
 missing=()
 # Each for itself: one that is not to be had must not keep the others away.
-for package in numpy torch "jax jaxlib" optax bitsandbytes timm; do
+for package in numpy torch "jax jaxlib" optax bitsandbytes; do
   # shellcheck disable=SC2086 # "jax jaxlib" are two
   if ! "$python" -m pip install --quiet --disable-pip-version-check $package; then
     missing+=("$package")
@@ -25,7 +25,7 @@ done
 command -v g++ >/dev/null || missing+=("g++ (for torch.compile)")
 
 echo "peers in $environment:"
-"$python" -m pip list --disable-pip-version-check 2>/dev/null | grep -iE '^(numpy|torch|jax|jaxlib|optax|bitsandbytes|timm) '
+"$python" -m pip list --disable-pip-version-check 2>/dev/null | grep -iE '^(numpy|torch|jax|jaxlib|optax|bitsandbytes) '
 for package in ${missing[@]+"${missing[@]}"}; do
   echo "could not get: $package" >&2
 done

@@ -28,6 +28,7 @@ const THREADS = 2;
 export async function measure({ rounds }: Effort): Promise<OverheadRow[]> {
   const rows: OverheadRow[] = [];
   for (const problem of [oneLayer(2 ** 20), oneLayer(2 ** 25), model("resnet50")]) {
+    const judge = new Judge(problem);
     for (const bits of [32, 8] as const) {
       const pair: Rival[] = [];
       for (const each of [problem, sameLayersOfOneElement(problem)]) {
@@ -36,7 +37,7 @@ export async function measure({ rounds }: Effort): Promise<OverheadRow[]> {
         await lars.ready();
         const rival = lars.rival("clip-update");
         // A single element may round further from its way than the tolerance of whole layers.
-        if (each === problem) await new Judge(each).check(rival);
+        if (each === problem) await judge.check(rival);
         pair.push(rival);
       }
       const [step, overhead] = (await timeInTurn(pair, rounds)) as [Samples, Samples];
