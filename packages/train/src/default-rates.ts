@@ -6,7 +6,7 @@ import type { OptimizerName, StepOptions } from "./optimizers.js";
 /** Tuned for the MLP 784-300-100-10 on MNIST: batch 8,192 of 60,000 samples, 10 epochs. */
 const TUNED_BATCH_SIZE = 8192;
 const TUNED_SAMPLES = 60_000;
-const SGD_RATE = 0.2;
+const SGD_RATE = 0.4;
 const SCALE_GRADIENT_RATE = 3;
 const CLIP_UPDATE_RATE = 2;
 
