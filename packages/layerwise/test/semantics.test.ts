@@ -705,6 +705,45 @@ describe("non-finite gradients", () => {
   });
 });
 
+describe("ratios that float32 does not hold", () => {
+  const ratioRules: TrustRatio[] = [
+    scaleGradient,
+    { ...scaleGradient, momentumOrder: "torch" },
+    { ...scaleGradient, denominator: "joint" },
+    { rule: "scale-update", coefficient: 0.02, eps: 0, whenZero: "unit" },
+  ];
+
+  forEachKernel(({ options: kernel }) => {
+    describe.each(ratioRules)("$rule $momentumOrder $denominator", (trustRatio) => {
+      it.each([2 ** -149, 1e-42, 1e-40, 1e-38, 1e37])(
+        "gradients near %d move the weights as those near 1 do, to 2e-6 of the layer's scale (float32 storage)",
+        (scale) => {
+          // Multiples of the scale without rounding, so that only the scale is another.
+          const gradient = Float32Array.from({ length: 300 }, (_, i) => ((i * 7) % 11) - 5);
+          const scaled = gradient.map((value) => value * Math.fround(scale));
+          for (const optimBits of [32, 8] as const) {
+            // After the momentum the ratio comes too late: denormals lose bits when they are stored.
+            const momentum = trustRatio.rule === "scale-update" ? 0 : 0.9;
+            const options = { lr: 0.5, momentum, optimBits, min8bitSize: 1, trustRatio };
+            for (const weightScale of [1, 1000]) {
+              const weights = randomArray(300, 1, { scale: weightScale });
+              const [near, far] = [gradient, scaled].map((grad) => {
+                const parameter = parameterOf(weights, { grad });
+                const small = parameterOf([1, 2], { grad: [1, 1] });
+                const optimizer = new LARS([small, parameter], options, kernel);
+                optimizer.step();
+                optimizer.step();
+                return parameter.data;
+              });
+              expect(relativeDifference(far!, near!)).toBeLessThanOrEqual(2e-6);
+            }
+          }
+        },
+      );
+    });
+  });
+});
+
 describe("the report", () => {
   forEachKernel(({ options }) => {
     it("has norms, ratio and scales of every layer, in the order of the groups", () => {

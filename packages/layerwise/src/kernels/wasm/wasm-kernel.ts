@@ -1,6 +1,23 @@
 /** The WebAssembly kernel of one optimizer: the shared runtime, on the optimizer's number of threads. */
-import type { Kernel, KernelTask, SumsOfSquares } from "../kernel.js";
+import { NO_SUMS } from "../kernel.js";
+import type { Kernel, KernelTask, SumsOfSquares, UpdateEquation } from "../kernel.js";
+import { referenceKernel } from "../reference.js";
+import type { Pass } from "./job.js";
 import type { WasmRuntime } from "./runtime.js";
+
+const SMALLEST_NORMAL = 2 ** -126;
+const LARGEST = 2 ** 128;
+
+/**
+ * Whether float32 holds an equation's factors without loss: a ratio of weights near 1 to gradients near
+ * 1e-42 does not fit it, though their product does. Such a layer goes through the reference kernel.
+ */
+function fitsFloat32({ gradientFactor, weightFactor, stepSize }: UpdateEquation): boolean {
+  return [gradientFactor, weightFactor, stepSize].every((factor) => {
+    const magnitude = Math.abs(factor);
+    return magnitude === 0 || (magnitude >= SMALLEST_NORMAL && Math.fround(magnitude) < LARGEST);
+  });
+}
 
 export class WasmKernel implements Kernel {
   readonly name = "wasm";
@@ -19,11 +36,11 @@ export class WasmKernel implements Kernel {
   }
 
   measure(tasks: readonly KernelTask[]): SumsOfSquares[] {
-    return this.#runtime.run("measure", tasks, this.threads);
+    return this.#run("measure", tasks);
   }
 
   apply(tasks: readonly KernelTask[]): SumsOfSquares[] {
-    return this.#runtime.run("apply", tasks, this.threads);
+    return this.#run("apply", tasks);
   }
 
   allocateFloat32(length: number): Float32Array {
@@ -40,5 +57,16 @@ export class WasmKernel implements Kernel {
 
   dispose(): void {
     this.#runtime.pool.release();
+  }
+
+  #run(pass: Pass, tasks: readonly KernelTask[]): SumsOfSquares[] {
+    const fitting = tasks.filter(({ equation }) => fitsFloat32(equation));
+    const sums = this.#runtime.run(pass, fitting, this.threads);
+    if (fitting.length === tasks.length) return sums;
+    const ours = sums.values();
+    return tasks.map((task) => {
+      if (fitsFloat32(task.equation)) return ours.next().value ?? NO_SUMS;
+      return referenceKernel[pass]([task])[0] ?? NO_SUMS;
+    });
   }
 }
