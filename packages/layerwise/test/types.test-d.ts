@@ -2,8 +2,15 @@
 import { describe, expectTypeOf, it } from "vitest";
 import type { Checkpoint } from "../src/checkpoint.js";
 import { decodeCheckpoint, encodeCheckpoint } from "../src/checkpoint.js";
-import * as library from "../src/index.js";
-import { excludeFromAdaptation, LARS, LARS32bit, LARS8bit, Parameter, presets, schedules } from "../src/index.js";
+import {
+  excludeFromAdaptation,
+  LARS,
+  LARS8bit,
+  Parameter,
+  presets,
+  schedules,
+} from "../src/index.js";
+import type * as library from "../src/index.js";
 import type {
   BlockwiseMomentum,
   Float32Momentum,
@@ -18,6 +25,7 @@ import type {
   StepReport,
   TrustRatio,
   TrustRatioOption,
+  LARS32bit,
 } from "../src/index.js";
 import type { QuantizedBlocks } from "../src/quantization.js";
 import { createDynamicMap, dequantizeBlockwise, quantizeBlockwise } from "../src/quantization.js";
@@ -43,7 +51,7 @@ describe("options", () => {
     new LARS(params, { lr: 1, nonFinite: "ignore" });
     // @ts-expect-error no such option
     new LARS(params, { lr: 1, learningRate: 1 });
-    // @ts-expect-error a number
+    // @ts-expect-error lr is a number or a schedule
     new LARS(params, { lr: "0.1" });
     // @ts-expect-error no such name among args
     new LARS(params, { lr: 1, args: { lr: 2 } });
@@ -83,7 +91,7 @@ describe("options", () => {
     const optimizer = new LARS(params, { lr: 1 }, { kernel: "reference" });
     // @ts-expect-error no such option
     optimizer.step({ scale: 1 });
-    expectTypeOf(optimizer.step).parameter(0).toEqualTypeOf<{ gradScale?: number } | undefined>();
+    expectTypeOf<LARS["step"]>().parameter(0).toEqualTypeOf<{ gradScale?: number } | undefined>();
   });
 });
 
@@ -117,8 +125,8 @@ describe("the optimizer", () => {
 
   it("saves and loads", () => {
     expectTypeOf(optimizer.stateDict()).toEqualTypeOf<StateDict>();
-    expectTypeOf(optimizer.loadStateDict).parameter(0).toEqualTypeOf<StateDict>();
-    expectTypeOf(optimizer.loadStateDict).returns.toEqualTypeOf<LoadReport>();
+    expectTypeOf<LARS["loadStateDict"]>().parameter(0).toEqualTypeOf<StateDict>();
+    expectTypeOf<LARS["loadStateDict"]>().returns.toEqualTypeOf<LoadReport>();
     expectTypeOf<StateDict["layers"][number]["momentum"]>().toEqualTypeOf<Momentum | null>();
     expectTypeOf<Extract<Momentum, { kind: "float32" }>>().toEqualTypeOf<Float32Momentum>();
     expectTypeOf<Extract<Momentum, { kind: "blockwise" }>>().toEqualTypeOf<BlockwiseMomentum>();
@@ -150,9 +158,9 @@ describe("parameters", () => {
     expectTypeOf(parameter.shape).toEqualTypeOf<readonly number[]>();
     expectTypeOf(parameter.name).toEqualTypeOf<string | undefined>();
     parameter.grad = null;
-    // @ts-expect-error read only
+    // @ts-expect-error data is read only
     parameter.data = new Float32Array(6);
-    // @ts-expect-error a Float32Array
+    // @ts-expect-error data is a Float32Array
     new Parameter([1, 2]);
   });
 
