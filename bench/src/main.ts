@@ -14,8 +14,11 @@ import { peers } from "./topics/peers.js";
 import { smallLayers } from "./topics/small-layers.js";
 import { stepTime } from "./topics/step-time.js";
 
-/** A topic that cannot run on this machine says why on the console and gives null. */
-type Topic = (effort: Effort) => Promise<Omit<Results, "machine" | "topic"> | null>;
+/**
+ * Gives its results again whenever there are more of them, so that a run that is ended early leaves what it has.
+ * A topic that cannot run on this machine says why on the console and gives none.
+ */
+type Topic = (effort: Effort) => AsyncIterable<Omit<Results, "machine" | "topic">>;
 
 const TOPICS: Readonly<Record<string, Topic>> = {
   peers,
@@ -42,8 +45,6 @@ for (const topic of values.only.split(",")) {
   const machine = describeMachine();
   const start = performance.now();
   console.log(`${topic} …`);
-  const results = await run(effort);
-  if (results === null) continue;
-  writeResults({ ...results, topic, machine }, folder);
+  for await (const results of run(effort)) writeResults({ ...results, topic, machine }, folder);
   console.log(`${topic}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
 }

@@ -3,7 +3,7 @@ import type { Effort } from "../measure/in-new-process.js";
 import type { MemoryTask, MemoryUse } from "../measure/memory.js";
 import { number } from "../results.js";
 
-export async function memory({ quick }: Effort) {
+export async function* memory({ quick }: Effort) {
   const size = quick ? 2 ** 22 : 2 ** 25;
   const raw: { task: MemoryTask; use: MemoryUse }[] = [];
   for (const where of ["own memory", "outside arrays"] as const) {
@@ -12,7 +12,7 @@ export async function memory({ quick }: Effort) {
       raw.push({ task, use: await inNewProcess<MemoryUse>("./memory.js", task) });
     }
   }
-  return {
+  yield {
     title: "Memory",
     tables: [
       {

@@ -3,9 +3,9 @@ import type { Effort } from "../measure/in-new-process.js";
 import type { OverheadRow } from "../measure/overhead.js";
 import { spread } from "../results.js";
 
-export async function overhead(effort: Effort) {
+export async function* overhead(effort: Effort) {
   const raw = await inNewProcess<OverheadRow[]>("./overhead.js", effort);
-  return {
+  yield {
     title: "What a step costs beside its arrays",
     tables: [
       {

@@ -3,9 +3,9 @@ import type { Effort } from "../measure/in-new-process.js";
 import type { SmallLayers } from "../measure/small-layers.js";
 import { spread } from "../results.js";
 
-export async function smallLayers(effort: Effort) {
+export async function* smallLayers(effort: Effort) {
   const raw = await inNewProcess<SmallLayers>("./small-layers.js", effort);
-  return {
+  yield {
     title: "Many small layers",
     tables: [
       {

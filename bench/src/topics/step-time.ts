@@ -20,7 +20,7 @@ const PROBLEMS: readonly ProblemName[] = [
 ];
 const QUICK: readonly ProblemName[] = [12, 18, 22, "resnet50"];
 
-export async function stepTime({ quick, rounds }: Effort) {
+export async function* stepTime({ quick, rounds }: Effort) {
   const all: StepTimes[] = [];
   for (const problem of quick ? QUICK : PROBLEMS) {
     console.log(`  ${problem}`);
@@ -30,12 +30,12 @@ export async function stepTime({ quick, rounds }: Effort) {
       rounds: typeof problem === "number" && problem < 26 ? rounds : Math.min(rounds, 7),
     };
     all.push(await inNewProcess<StepTimes>("./step-time.js", task));
+    yield {
+      title: "The time of a step",
+      tables: [summary(all), ...all.map(details)],
+      raw: all,
+    };
   }
-  return {
-    title: "The time of a step",
-    tables: [summary(all), ...all.map(details)],
-    raw: all,
-  };
 }
 
 /** Rows of the overview: who, and what picks the row out of the details. */

@@ -1,5 +1,5 @@
 /** Checks of single option values, as they come from a command line (texts) or from config.json. */
-import { UsageError } from "./errors.js";
+import { UsageError, messageOf } from "./errors.js";
 
 function refuse(option: string, value: unknown, allowed: string): never {
   throw new UsageError(`${option}: got ${JSON.stringify(value)}; allowed is ${allowed}`);
@@ -64,6 +64,17 @@ export function checkFlag(option: string, value: unknown): boolean {
 export function checkObject(what: string, value: unknown): Record<string, unknown> {
   const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
   return isObject ? (value as Record<string, unknown>) : refuse(what, value, "an object");
+}
+
+/** The JSON object that a text is. */
+export function parseObject(what: string, text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`${what}: ${messageOf(error)}`);
+  }
+  return checkObject(what, value);
 }
 
 /** A comma-separated text, or an array: one or more entries, none twice. */

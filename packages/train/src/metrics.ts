@@ -10,6 +10,8 @@ import {
   writeSync,
 } from "node:fs";
 import type { LayerReport } from "layerwise";
+import { checkChoice, parseObject } from "./check.js";
+import { OPTIMIZERS } from "./optimizers.js";
 import type { OptimizerName } from "./optimizers.js";
 
 /** One step of an optimizer. */
@@ -88,9 +90,19 @@ export class MetricsFile {
   }
 }
 
-/** Reads the lines back; a last line without its end, which a kill can leave, is left out. */
+/**
+ * Reads the lines back; a last line without its end, which a kill can leave, is left out.
+ *
+ * @throws UsageError that names the line which is none of ours
+ */
 export function readMetrics(file: string): Metrics[] {
   if (!existsSync(file)) return [];
   const lines = readFileSync(file, "utf8").split("\n").slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as Metrics);
+  return lines.map((line, index) => {
+    const what = `${file}, line ${index + 1}`;
+    const metrics = parseObject(what, line);
+    checkChoice(`${what}: kind`, metrics.kind, ["step", "epoch", "failed"]);
+    checkChoice(`${what}: optimizer`, metrics.optimizer, OPTIMIZERS);
+    return metrics as unknown as Metrics;
+  });
 }

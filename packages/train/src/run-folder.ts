@@ -1,9 +1,9 @@
 /** The files of a run: config.json, metrics.jsonl, a checkpoint for each optimizer, report.html. */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { decodeCheckpoint, encodeCheckpoint } from "layerwise/checkpoint";
 import type { Checkpoint } from "layerwise/checkpoint";
-import { checkInteger, checkNumber, checkObject } from "./check.js";
+import { checkInteger, checkNumber, checkObject, parseObject } from "./check.js";
 import { UsageError, messageOf } from "./errors.js";
 import { readLimited, writeAtomically } from "./files.js";
 import type { OptimizerName } from "./optimizers.js";
@@ -77,6 +77,35 @@ export class RunFolder {
     throw new UsageError(`--resume: ${path} has no config.json; allowed is the folder of a run`);
   }
 
+  /**
+   * Keeps other processes out until {@link unlock}: two that train into one folder would mix their lines.
+   *
+   * @throws UsageError when a process that is alive holds the lock; that of a killed one is taken over
+   */
+  lock(): void {
+    const holder = this.#lockHolder();
+    if (holder !== null && holder !== process.pid && isAlive(holder)) {
+      throw new UsageError(
+        `${this.path}: process ${holder} trains there; allowed is one at a time (if it does not, remove ${this.#lockFile})`,
+      );
+    }
+    writeAtomically(this.#lockFile, String(process.pid));
+  }
+
+  unlock(): void {
+    rmSync(this.#lockFile, { force: true });
+  }
+
+  get #lockFile(): string {
+    return join(this.path, "lock");
+  }
+
+  #lockHolder(): number | null {
+    if (!existsSync(this.#lockFile)) return null;
+    const holder = Number(readFileSync(this.#lockFile, "utf8"));
+    return Number.isInteger(holder) && holder > 0 ? holder : null;
+  }
+
   get configFile(): string {
     return join(this.path, "config.json");
   }
@@ -95,7 +124,7 @@ export class RunFolder {
 
   /** @throws UsageError when config.json is none of ours, or an option in it is wrong */
   readConfig(): SavedConfig {
-    const config = parseConfig(this.configFile);
+    const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
     if (config.format !== FORMAT || config.version !== VERSION) {
       throw new UsageError(
         `${this.configFile}: format ${JSON.stringify(config.format)}, version ${JSON.stringify(config.version)}; allowed is ${FORMAT}, version ${VERSION}`,
@@ -146,6 +175,16 @@ export class RunFolder {
   }
 }
 
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // EPERM: it lives, and belongs to somebody else.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
 /** Whether a folder can take a new run. */
 export function checkNewFolder(path: string): void {
   if (!existsSync(path)) return;
@@ -164,15 +203,6 @@ export function checkNewFolder(path: string): void {
 /** Options that have a value; the others mean their defaults. */
 function givenOptions(options: TrainOptions): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null));
-}
-
-function parseConfig(file: string): Record<string, unknown> {
-  try {
-    return checkObject(file, JSON.parse(readFileSync(file, "utf8")));
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    throw new UsageError(`${file}: ${messageOf(error)}`);
-  }
 }
 
 function progressTexts(progress: Progress): Record<string, string> {

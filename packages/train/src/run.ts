@@ -53,8 +53,25 @@ export function resumeRun(path: string): Run {
  * @throws TrainingError after the others when one of them could not go on
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
+  const { plan, folder } = run;
+  folder.lock();
+  try {
+    console.log(description(run));
+    await trainAll(run, workers);
+    writeReport(plan, folder);
+    console.log(`report: ${folder.reportFile}`);
+    if (plan.options.optimizer.length > 1) printResults(run);
+  } finally {
+    folder.unlock();
+  }
+  const [failure] = failures(folder);
+  if (failure !== undefined) throw new TrainingError(failure.message);
+}
+
+async function trainAll(run: Run, workers: number): Promise<void> {
   const { plan, dataset, folder } = run;
-  console.log(description(run));
+  // What may refuse a damaged folder comes before the pool: its threads would outlive the error.
+  const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
   const pool = new GradientPool({
     dataset,
     config: plan.model,
@@ -62,7 +79,6 @@ export async function executeRun(run: Run, workers: number): Promise<void> {
     workers,
   });
   const log = new ProgressLog(plan, dataset.train.labels.length);
-  const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
   try {
     // Of the optimizers that failed before, the metrics that are kept know.
     const failed = new Set(failures(folder).map(({ optimizer }) => optimizer));
@@ -74,11 +90,6 @@ export async function executeRun(run: Run, workers: number): Promise<void> {
     metrics.close();
     await pool.close();
   }
-  writeReport(plan, folder);
-  console.log(`report: ${folder.reportFile}`);
-  if (plan.options.optimizer.length > 1) printResults(run);
-  const [failure] = failures(folder);
-  if (failure !== undefined) throw new TrainingError(failure.message);
 }
 
 interface TrainingParts {
@@ -115,7 +126,9 @@ async function trainWith(name: OptimizerName, parts: TrainingParts): Promise<voi
     if (!(error instanceof TrainingError)) throw error;
     log.stop();
     console.error(error.message);
-    metrics.add({ kind: "failed", optimizer: name, ...training.position, message: error.message });
+    const { epoch, step } = training.position;
+    const { message } = error;
+    metrics.add({ kind: "failed", optimizer: name, epoch: epoch + 1, step: step + 1, message });
     metrics.sync();
   } finally {
     training.dispose();

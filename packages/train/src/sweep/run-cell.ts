@@ -1,6 +1,5 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
-import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readMetrics } from "../metrics.js";
@@ -11,8 +10,9 @@ import type { Cell, CellResult } from "./cells.js";
 const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
 
 /**
- * Trains a cell, or goes on with one that a kill stopped.
+ * Trains a cell.
  *
+ * @param folder for the files of the run; must be empty
  * @throws Error when the process failed for another reason than a loss that is not finite
  */
 export async function runCell(
@@ -20,12 +20,9 @@ export async function runCell(
   training: RawOptions,
   folder: string,
 ): Promise<CellResult> {
-  const { code, errors } = await runProcess([
-    ...cellArguments(cell, training, folder),
-    "--workers",
-    "1",
-  ]);
-  const metrics = readMetrics(join(folder, "metrics.jsonl"));
+  const options = optionTexts({ ...training, ...cell, workers: 1, out: folder });
+  const { code, errors } = await runProcess(options);
+  const metrics = code === 2 ? [] : readMetrics(join(folder, "metrics.jsonl"));
   const epochs = metrics.filter((line) => line.kind === "epoch");
   const diverged = metrics.some((line) => line.kind === "failed");
   if (code !== 0 && !diverged) throw new Error(`a cell ended with code ${String(code)}: ${errors}`);
@@ -38,13 +35,6 @@ export async function runCell(
     stateBytes: last?.stateBytes ?? null,
     seconds: epochs.reduce((sum, { seconds }) => sum + seconds, 0),
   };
-}
-
-function cellArguments(cell: Cell, training: RawOptions, folder: string): string[] {
-  if (existsSync(join(folder, "config.json"))) return ["--resume", folder];
-  // A kill before config.json was there leaves a folder in which no run has begun.
-  rmSync(folder, { recursive: true, force: true });
-  return [...optionTexts({ ...training, ...cell }), "--out", folder];
 }
 
 /** { batchSize: 256, nesterov: true } → --batch-size 256 --nesterov. */

@@ -1,7 +1,7 @@
 /** The files of a sweep: sweep.json, results.jsonl, the cells that run, and the summary. */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { checkObject } from "../check.js";
+import { parseObject } from "../check.js";
 import { UsageError, messageOf } from "../errors.js";
 import { writeAtomically } from "../files.js";
 import { cellKey } from "./cells.js";
@@ -46,12 +46,26 @@ export class SweepFolder {
     return join(this.path, "results.jsonl");
   }
 
-  cellFolder(cell: Cell): string {
-    return join(this.path, "cells", cellKey(cell));
+  /**
+   * A new folder for a cell. Never one that was there: the cell of a sweep that was killed may train on for
+   * a moment, and writes into its own.
+   */
+  createCellFolder(cell: Cell): string {
+    mkdirSync(this.#cellsFolder, { recursive: true });
+    return mkdtempSync(join(this.#cellsFolder, `${cellKey(cell)}-`));
+  }
+
+  /** Removes what is left of cells: of each, results.jsonl has all that counts. */
+  removeCells(): void {
+    rmSync(this.#cellsFolder, { recursive: true, force: true });
+  }
+
+  get #cellsFolder(): string {
+    return join(this.path, "cells");
   }
 
   readOptions(): SweepOptions {
-    const config = this.#parse(readFileSync(this.configFile, "utf8"));
+    const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
     if (config.format !== FORMAT || config.version !== VERSION) {
       throw new UsageError(`${this.configFile}: allowed is ${FORMAT}, version ${VERSION}`);
     }
@@ -71,21 +85,10 @@ export class SweepFolder {
     return whole
       .split("\n")
       .slice(0, -1)
-      .map((line) => this.#parse(line) as unknown as CellResult);
+      .map((line) => parseObject(this.resultsFile, line) as unknown as CellResult);
   }
 
-  /** Records a cell; its folder is not needed any more. */
   addResult(result: CellResult): void {
-    appendFileSync(this.resultsFile, `${JSON.stringify(result)}\n`);
-    rmSync(this.cellFolder(result), { recursive: true, force: true });
-  }
-
-  #parse(text: string): Record<string, unknown> {
-    try {
-      return checkObject(this.path, JSON.parse(text));
-    } catch (error) {
-      if (error instanceof UsageError) throw error;
-      throw new UsageError(`${this.path}: ${messageOf(error)}`);
-    }
+    appendFileSync(this.resultsFile, `${JSON.stringify(result)}\n`, { flush: true });
   }
 }

@@ -1,4 +1,5 @@
 /** A sweep: the grid with one seed, then the best rates with the others; several cells at a time. */
+import { rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { loadDataset } from "../data/load.js";
 import { checkOptions } from "../options.js";
@@ -41,18 +42,22 @@ export function resumeSweep(path: string): Sweep {
 export async function executeSweep({ options, folder }: Sweep, jobs: number): Promise<void> {
   console.log(`sweep: ${folder.path}`);
   const results = folder.readResults();
+  folder.removeCells();
   for (const cellsOf of [gridCells, repeatedCells]) {
     const done = new Set(results.map(cellKey));
     const cells = cellsOf(options, results).filter((cell) => !done.has(cellKey(cell)));
     const total = done.size + cells.length;
     await inParallel(cells, jobs, async (cell) => {
-      const result = await runCell(cell, options.training, folder.cellFolder(cell));
+      const cellFolder = folder.createCellFolder(cell);
+      const result = await runCell(cell, options.training, cellFolder);
       folder.addResult(result);
+      rmSync(cellFolder, { recursive: true, force: true });
       results.push(result);
       console.log(`${results.length}/${total}  ${resultLine(result)}`);
     });
     writeSummary(folder.path, options, results);
   }
+  folder.removeCells();
   console.log(`summary: ${folder.path}/summary.md, summary.html, summary.json`);
 }
 
