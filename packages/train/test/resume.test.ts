@@ -95,15 +95,19 @@ test("a kill before the first checkpoint", async () => {
   expectSame(folder);
 });
 
-test("one process at a time trains in a folder", async () => {
+test("one process at a time trains in a folder; the lock of a killed one is taken over", async () => {
   const folder = join(temporary.path, "twice");
-  const { child, outcome } = startCli([...options, "--out", folder]);
+  const args = ["--resume", folder];
+  // Long enough to be there still when the second process asks.
+  const { child, outcome } = startCli([...options, "--epochs", "2000", "--out", folder]);
   await until(() => lineCount(folder) >= 1 || child.exitCode !== null);
-  const second = await runCli(["--resume", folder]);
+  const second = await runCli(args);
+  child.kill("SIGKILL");
+  expect((await outcome).signal).toBe("SIGKILL");
   expect(second).toMatchObject({ code: 2, stdout: "" });
   expect(second.stderr).toContain(`process ${String(child.pid)} trains there`);
-  expect(await outcome).toMatchObject({ code: 0 });
-  expectSame(folder);
+  const lines = lineCount(folder);
+  expect(await killAt(lines + 3, folder, args)).toBe(true);
 });
 
 test("a checkpoint that is damaged is refused, and so is one of another model", async () => {
