@@ -304,13 +304,15 @@ export class LARS {
     );
     this.#measure(remeasured, gradScale);
     for (const step of steps) {
-      step.trustRatio = trustRatioOf(step.values.trustRatio, {
-        weight: Math.sqrt(step.sums.weights),
-        gradient: step.clipScale * gradientNorm(step, gradScale),
-        update: Math.sqrt(step.sums.update),
-        weightDecay: step.values.weightDecay,
-        learningRate: step.learningRate,
-      });
+      step.trustRatio = trustRatioOf(
+        step.values.trustRatio,
+        {
+          weight: Math.sqrt(step.sums.weights),
+          gradient: step.clipScale * gradientNorm(step, gradScale),
+          update: Math.sqrt(step.sums.update),
+        },
+        { weightDecay: step.values.weightDecay, learningRate: step.learningRate },
+      );
     }
   }
 
@@ -379,7 +381,12 @@ function checkedKernelOptions(given: unknown): KernelOptions {
   };
 }
 
-function rateAt(lr: Hyperparameters["lr"], step: number): number {
+/**
+ * γ of a step, counted from 0.
+ *
+ * @throws RangeError when a schedule gives anything but a finite number ≥ 0
+ */
+export function rateAt(lr: Hyperparameters["lr"], step: number): number {
   if (typeof lr === "number") return lr;
   const rate: unknown = lr(step);
   if (typeof rate === "number" && Number.isFinite(rate) && rate >= 0) return rate;

@@ -84,6 +84,21 @@ export class Parameter {
   }
 }
 
+/**
+ * Puts a parameter on another array, for adapters to frameworks that move their tensors. Not for
+ * parameters that were allocated.
+ *
+ * @throws RangeError for another length
+ */
+export function rebind(parameter: Parameter, data: Float32Array): void {
+  if (data.length !== parameter.size) {
+    throw new RangeError(
+      `${label(parameter.name)}: got ${String(data.length)} elements; allowed is ${String(parameter.size)}`,
+    );
+  }
+  (parameter as { data: Float32Array }).data = data;
+}
+
 function label(name: string | undefined): string {
   return name === undefined ? "parameter" : `parameter ${shown(name)}`;
 }

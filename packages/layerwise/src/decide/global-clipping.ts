@@ -1,7 +1,7 @@
 /** Global clipping: all gradients together are limited to one norm. */
 
 /** PyTorch divides by the norm plus this, so that a norm at the limit is scaled by just under 1. */
-const EPSILON = 1e-6;
+export const EPSILON = 1e-6;
 
 /**
  * The factor for every gradient: min(1, maxGradNorm / (norm + 1e-6)).

@@ -8,7 +8,7 @@ import { clipUpdate } from "./rules/clip-update.js";
 import type { ClipUpdate } from "./rules/clip-update.js";
 import { none } from "./rules/none.js";
 import type { None } from "./rules/none.js";
-import type { LayerNorms, TrustRatioRule } from "./rules/rule.js";
+import type { LayerNorms, Quotient, StepFactors, TrustRatioRule } from "./rules/rule.js";
 import { scaleGradient } from "./rules/scale-gradient.js";
 import type { ScaleGradient } from "./rules/scale-gradient.js";
 import { scaleUpdate } from "./rules/scale-update.js";
@@ -43,6 +43,23 @@ export function defaultsOf(name: TrustRatioName): TrustRatio {
 }
 
 /** Evaluates a layer's trust ratio. */
-export function trustRatioOf(trustRatio: TrustRatio, norms: LayerNorms): number {
-  return ruleOf(trustRatio).ratio(trustRatio, norms);
+export function trustRatioOf(
+  trustRatio: TrustRatio,
+  norms: LayerNorms,
+  factors: StepFactors,
+): number {
+  const quotient = ruleOf(trustRatio).quotient(trustRatio, factors);
+  return quotient === null ? 1 : evaluate(quotient, norms);
+}
+
+function evaluate(quotient: Quotient, { weight, gradient, update }: LayerNorms): number {
+  const denominator =
+    quotient.gradient * gradient +
+    quotient.weight * weight +
+    quotient.update * update +
+    quotient.eps;
+  if (weight === 0 || denominator === 0) return quotient.whenZero;
+  const ratio = (quotient.coefficient * weight) / denominator;
+  if (quotient.limit === null) return ratio;
+  return ratio >= quotient.limit ? 1 : ratio / quotient.limit;
 }

@@ -20,9 +20,16 @@ export const clipUpdate: TrustRatioRule<ClipUpdate> = {
   measures: ({ maxUnorm }) =>
     maxUnorm === 0 ? { weights: false, update: "nothing" } : { weights: true, update: "update" },
   placement: () => "after",
-  ratio({ maxUnorm, whenZero }, { weight, update }) {
-    if (maxUnorm === 0) return 1;
-    if (weight === 0 || update === 0) return ratioWhenZero(whenZero);
-    return Math.min(1, (maxUnorm * weight) / update);
-  },
+  quotient: ({ maxUnorm, whenZero }) =>
+    maxUnorm === 0
+      ? null
+      : {
+          coefficient: maxUnorm,
+          gradient: 0,
+          weight: 0,
+          update: 1,
+          eps: 0,
+          limit: 1,
+          whenZero: ratioWhenZero(whenZero),
+        },
 };

@@ -10,5 +10,5 @@ export const none: TrustRatioRule<None> = {
   fields: {},
   measures: () => ({ weights: false, update: "nothing" }),
   placement: () => "after",
-  ratio: () => 1,
+  quotient: () => null,
 };

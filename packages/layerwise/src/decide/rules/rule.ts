@@ -1,6 +1,6 @@
 /** What a trust-ratio rule is: plain arithmetic over the norms of one layer. */
 
-/** The norms of one layer in one step, and the numbers that rules weigh them by. */
+/** The norms of one layer in one step. */
 export interface LayerNorms {
   /** ‖w‖ before the step. */
   readonly weight: number;
@@ -8,9 +8,34 @@ export interface LayerNorms {
   readonly gradient: number;
   /** ‖u‖ or ‖d‖, whichever {@link TrustRatioRule.measures} asks for; 0 if it asks for neither. */
   readonly update: number;
+}
+
+/** The numbers that rules weigh the norms by. */
+export interface StepFactors {
   readonly weightDecay: number;
   /** γ, the learning rate of this step. */
   readonly learningRate: number;
+}
+
+/**
+ * A rule in one step, as numbers:
+ *
+ *     r = coefficient·‖w‖ / (gradient·‖c·g‖ + weight·‖w‖ + update·‖u‖ + eps)
+ *     r ← min(r / limit, 1), unless limit is null
+ *
+ * So a rule stands in its own file, and whoever evaluates it, on numbers or on arrays of a device, knows no rule.
+ */
+export interface Quotient {
+  readonly coefficient: number;
+  /** What multiplies ‖c·g‖, ‖w‖ and ‖u‖ (or ‖d‖) in the denominator, and what is added. */
+  readonly gradient: number;
+  readonly weight: number;
+  readonly update: number;
+  readonly eps: number;
+  /** ≥ 0. A ratio at or above it becomes 1. */
+  readonly limit: number | null;
+  /** What stands for the ratio where ‖w‖ or the denominator is 0. */
+  readonly whenZero: number;
 }
 
 /** What a layer gets whose norms give no ratio: "unit" r = 1, "freeze" r = 0. */
@@ -30,7 +55,8 @@ export interface TrustRatioRule<Fields> {
   measures(fields: Fields): { weights: boolean; update: "direction" | "update" | "nothing" };
   /** Where the ratio goes: into d before the momentum (classic: together with γ), or into the step. */
   placement(fields: Fields): "classic" | "before" | "after";
-  ratio(fields: Fields, norms: LayerNorms): number;
+  /** The ratio; null: it is 1. */
+  quotient(fields: Fields, factors: StepFactors): Quotient | null;
 }
 
 export const WHEN_ZERO: readonly WhenZero[] = ["unit", "freeze"];

@@ -1,5 +1,5 @@
 import { ratioWhenZero, WHEN_ZERO } from "./rule.js";
-import type { LayerNorms, TrustRatioRule, WhenZero } from "./rule.js";
+import type { TrustRatioRule, WhenZero } from "./rule.js";
 
 /**
  * The gradient scaled to the weights before the momentum: r = coefficient·‖w‖ / D.
@@ -29,22 +29,6 @@ export interface ScaleGradient {
   readonly whenZero: WhenZero;
 }
 
-function denominatorOf(fields: ScaleGradient, norms: LayerNorms): number {
-  switch (fields.denominator) {
-    case "sum":
-      return norms.gradient + norms.weightDecay * norms.weight + fields.eps;
-    case "joint":
-      return norms.update + fields.eps;
-    case "gradient":
-      return norms.gradient + fields.eps;
-  }
-}
-
-/** min(r/γ, 1), also for γ = 0, where the step is 0 whatever r is. */
-function clipped(ratio: number, learningRate: number): number {
-  return ratio >= learningRate ? 1 : ratio / learningRate;
-}
-
 export const scaleGradient: TrustRatioRule<ScaleGradient> = {
   defaults: {
     rule: "scale-gradient",
@@ -68,11 +52,15 @@ export const scaleGradient: TrustRatioRule<ScaleGradient> = {
     update: denominator === "joint" ? "direction" : "nothing",
   }),
   placement: ({ momentumOrder }) => (momentumOrder === "classic" ? "classic" : "before"),
-  ratio(fields, norms) {
-    const denominator = denominatorOf(fields, norms);
+  quotient: ({ coefficient, eps, denominator, clip, whenZero }, { weightDecay, learningRate }) => ({
+    coefficient,
+    gradient: denominator === "joint" ? 0 : 1,
+    weight: denominator === "sum" ? weightDecay : 0,
+    update: denominator === "joint" ? 1 : 0,
+    eps,
+    // min(r/γ, 1), also for γ = 0, where the step is 0 whatever r is.
+    limit: clip ? learningRate : null,
     // Unclipped: r = 1 stands for "no adaptation", as in Apex LARC.
-    if (norms.weight === 0 || denominator === 0) return ratioWhenZero(fields.whenZero);
-    const ratio = (fields.coefficient * norms.weight) / denominator;
-    return fields.clip ? clipped(ratio, norms.learningRate) : ratio;
-  },
+    whenZero: ratioWhenZero(whenZero),
+  }),
 };

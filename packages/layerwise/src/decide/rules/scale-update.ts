@@ -21,9 +21,13 @@ export const scaleUpdate: TrustRatioRule<ScaleUpdate> = {
   fields: { coefficient: "non-negative", eps: "non-negative", whenZero: WHEN_ZERO },
   measures: () => ({ weights: true, update: "update" }),
   placement: () => "after",
-  ratio({ coefficient, eps, whenZero }, { weight, update }) {
-    const denominator = update + eps;
-    if (weight === 0 || denominator === 0) return ratioWhenZero(whenZero);
-    return (coefficient * weight) / denominator;
-  },
+  quotient: ({ coefficient, eps, whenZero }) => ({
+    coefficient,
+    gradient: 0,
+    weight: 0,
+    update: 1,
+    eps,
+    limit: null,
+    whenZero: ratioWhenZero(whenZero),
+  }),
 };
