@@ -1,14 +1,14 @@
 /** The apply pass: writes weights and momentum, sums squares of the update on the way. */
 import { decodeFour, decodeOne, encode } from "./blockwise";
 import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
-import { BLOCK, momenta, RUN, updates } from "./layout";
+import { BLOCK, broadcast, momenta, RUN, updates } from "./layout";
 import { addSquares, isZero, runSum, sumOfSquares } from "./sums";
 
 let gradientFactor: f32 = 0;
 let weightFactor: f32 = 0;
 let decay: f32 = 0;
 let accumulation: f32 = 0;
-/** u = ahead·d + lookahead·m: (0, 1) without Nesterov. One loop for both costs nothing: memory is the limit. */
+/** u = ahead·d + lookahead·m: (0, 1) without Nesterov. */
 let ahead: f32 = 0;
 let lookahead: f32 = 0;
 let stepSize: f32 = 0;
@@ -87,7 +87,10 @@ function applyBlocks(
   }
 }
 
-/** One loop for each kind of update; kind and flags are constants inside it. */
+/**
+ * Kind and flags are constants inside the loop. What is common has a loop of its own; the rest shares one
+ * that does more, since every loop costs 700 bytes.
+ */
 // @ts-ignore: decorator
 @inline
 function applyKind(
@@ -99,9 +102,10 @@ function applyKind(
   kind: i32,
   absmax: f32,
 ): f32 {
-  if (flags & SKIP_ZEROS) return applyLoop(w, g, m, count, kind, absmax, true, true);
-  if (flags & WANT_UPDATE) return applyLoop(w, g, m, count, kind, absmax, false, true);
-  return applyLoop(w, g, m, count, kind, absmax, false, false);
+  if (flags & SKIP_ZEROS) return applyLoop(w, g, m, count, kind, absmax, true, true, true);
+  if (kind == NONE || ahead) return applyLoop(w, g, m, count, kind, absmax, true, false, true);
+  if (flags & WANT_UPDATE) return applyLoop(w, g, m, count, kind, absmax, false, false, true);
+  return applyLoop(w, g, m, count, kind, absmax, false, false, false);
 }
 
 /**
@@ -117,52 +121,72 @@ function applyLoop(
   count: i32,
   kind: i32,
   absmax: f32,
+  general: bool,
   skip: bool,
   sums: bool,
 ): f32 {
-  const g4 = f32x4.splat(gradientFactor);
-  const w4 = f32x4.splat(weightFactor);
-  const decay4 = f32x4.splat(decay);
-  const accumulation4 = f32x4.splat(accumulation);
-  const ahead4 = f32x4.splat(ahead);
-  const lookahead4 = f32x4.splat(lookahead);
-  const step4 = f32x4.splat(stepSize);
-  const absmax4 = f32x4.splat(absmax);
+  const g4 = broadcast(gradientFactor, 0);
+  const w4 = broadcast(weightFactor, 1);
+  const decay4 = broadcast(decay, 2);
+  const accumulation4 = broadcast(accumulation, 3);
+  const ahead4 = broadcast(ahead, 4);
+  const lookahead4 = broadcast(lookahead, 5);
+  const step4 = broadcast(stepSize, 6);
+  const absmax4 = broadcast(absmax, 7);
+  const magnitude = broadcast(reinterpret<f32>(0x7fffffff), 8);
   const zero = f32x4.splat(0);
   let largest = zero;
-  let to = kind == BLOCKWISE ? momenta : m;
   let uu = zero;
+  let to = kind == BLOCKWISE ? momenta : m;
   let uAt = updates;
-  const vectors = count & ~3;
+  const vectors = count & ~7;
   const end = w + (<usize>vectors << 2);
+  // Eight elements a turn: pointers, the end and V8's own check cost as much as the arithmetic of four.
   while (w < end) {
-    const gradient = v128.load(g);
-    const weights = v128.load(w);
-    const direction = f32x4.add(f32x4.mul(gradient, g4), f32x4.mul(weights, w4));
-    let update = direction;
+    const ga = v128.load(g);
+    const gb = v128.load(g, 16);
+    const wa = v128.load(w);
+    const wb = v128.load(w, 16);
+    const da = f32x4.add(f32x4.mul(ga, g4), f32x4.mul(wa, w4));
+    const db = f32x4.add(f32x4.mul(gb, g4), f32x4.mul(wb, w4));
+    let ua = da;
+    let ub = db;
     if (kind != NONE) {
-      const stored = kind == BLOCKWISE ? f32x4.mul(decodeFour(m), absmax4) : v128.load(m);
-      let next = f32x4.add(f32x4.mul(stored, decay4), f32x4.mul(direction, accumulation4));
-      update = f32x4.add(f32x4.mul(direction, ahead4), f32x4.mul(next, lookahead4));
-      if (skip) next = v128.bitselect(next, stored, f32x4.ne(gradient, zero));
-      v128.store(to, next);
-      if (kind == BLOCKWISE) {
-        largest = f32x4.pmax(largest, f32x4.abs(next));
-        m += 4;
-      } else {
-        m += 16;
+      const sa = kind == BLOCKWISE ? f32x4.mul(decodeFour(m), absmax4) : v128.load(m);
+      const sb = kind == BLOCKWISE ? f32x4.mul(decodeFour(m + 4), absmax4) : v128.load(m, 16);
+      let ma = f32x4.add(f32x4.mul(sa, decay4), f32x4.mul(da, accumulation4));
+      let mb = f32x4.add(f32x4.mul(sb, decay4), f32x4.mul(db, accumulation4));
+      ua = general ? f32x4.add(f32x4.mul(da, ahead4), f32x4.mul(ma, lookahead4)) : ma;
+      ub = general ? f32x4.add(f32x4.mul(db, ahead4), f32x4.mul(mb, lookahead4)) : mb;
+      if (skip) {
+        ma = v128.bitselect(ma, sa, f32x4.ne(ga, zero));
+        mb = v128.bitselect(mb, sb, f32x4.ne(gb, zero));
       }
-      to += 16;
+      v128.store(to, ma);
+      v128.store(to, mb, 16);
+      if (kind == BLOCKWISE) {
+        largest = f32x4.pmax(largest, v128.and(ma, magnitude));
+        largest = f32x4.pmax(largest, v128.and(mb, magnitude));
+        m += 8;
+      } else {
+        m += 32;
+      }
+      to += 32;
     }
-    if (skip) update = v128.and(update, f32x4.ne(gradient, zero));
-    v128.store(w, f32x4.sub(weights, f32x4.mul(update, step4)));
+    if (skip) {
+      ua = v128.and(ua, f32x4.ne(ga, zero));
+      ub = v128.and(ub, f32x4.ne(gb, zero));
+    }
+    v128.store(w, f32x4.sub(wa, f32x4.mul(ua, step4)));
+    v128.store(w, f32x4.sub(wb, f32x4.mul(ub, step4)), 16);
     if (sums) {
-      uu = addSquares(uu, update);
-      v128.store(uAt, update);
-      uAt += 16;
+      uu = addSquares(addSquares(uu, ua), ub);
+      v128.store(uAt, ua);
+      v128.store(uAt, ub, 16);
+      uAt += 32;
     }
-    w += 16;
-    g += 16;
+    w += 32;
+    g += 32;
   }
   if (sums) sumUpdate += runSum(uu, updates, vectors);
   let result = largestLane(largest);

@@ -2,26 +2,26 @@
  * 8-bit momentum: blocks of 256 codes with one absmax.
  *
  * Decoding looks a code's value up. Encoding looks a value's code up, without a search and yet exact: the
- * value relative to absmax, y, gives a key, its sign, exponent and top 12 mantissa bits, and a table has
+ * value relative to absmax, y, gives a key, its sign, exponent and top 11 mantissa bits, and a table has
  * the code of every key. Where a key's range comes within 8 ulp of a midpoint between two codes, the table
  * has SLOW, and the element is done again by division and comparison with the float32 midpoints. So is one
  * whose code is SLOW itself, the smallest positive value, 5.5e-7 of absmax.
  *
  * Why that is exact: y is computed as x · fl(1/absmax), which is within 1.5 ulp of x / absmax and so
  * within 2 ulp of the specified fl(x / absmax). Both lie in the key's range widened by 8 ulp; no
- * midpoint lies in that, so one code is right for all of it. Of a normal distribution, 1 in 200 elements
+ * midpoint lies in that, so one code is right for all of it. Of a normal distribution, 1 in 100 elements
  * goes the slow way.
  *
  * 1/absmax would overflow or lose bits for an absmax in the denormal range, so blocks with an absmax
  * under 1e-36 go the slow way whole.
  */
-import { BLOCK, CODEBOOK, keys, MIDPOINTS, TABLE, TABLE_SIZE } from "./layout";
+import { BLOCK, broadcast, CODEBOOK, keys, MIDPOINTS, TABLE, TABLE_SIZE } from "./layout";
 
 const CODES: i32 = 256;
 const ZERO_CODE: i32 = 127;
 const SLOW: i32 = 128;
 
-const KEY_SHIFT: i32 = 11;
+const KEY_SHIFT: i32 = 12;
 const MARGIN_ULP: i32 = 8;
 const SIGN: u32 = 0x80000000;
 /** Float bits of 2^-22, below the first midpoint (2.75e-7): smaller magnitudes all have code 127. */
@@ -113,7 +113,9 @@ function encodeSlowly(values: usize, codes: usize, count: i32, absmax: f32): voi
 
 function encodeOne(value: usize, code: usize, absmax: f32): void {
   const y = min<f32>(1, max<f32>(-1, load<f32>(value) / absmax));
-  store<u8>(code, <u8>exactCode(y, y > 0 ? SLOW : ZERO_CODE - 1));
+  // The code of the next smaller magnitudes is at most a step away, unless they go the slow way too.
+  const neighbour = TABLE - 1 + <usize>(reinterpret<u32>(y) >> KEY_SHIFT);
+  store<u8>(code, <u8>exactCode(y, load<u8>(neighbour)));
 }
 
 // @ts-ignore: decorator
@@ -127,7 +129,7 @@ function keysOf(values: usize, scale: v128): v128 {
  * computing codes by piecewise linear arithmetic in lanes.
  */
 function encodeByTable(values: usize, codes: usize, count: i32, absmax: f32): void {
-  const scale = f32x4.splat(1 / absmax);
+  const scale = broadcast(1 / absmax, 0);
   const slowCode = i8x16.splat(<i8>SLOW);
   const zero = i8x16.splat(0);
   const key = keys;
@@ -138,24 +140,24 @@ function encodeByTable(values: usize, codes: usize, count: i32, absmax: f32): vo
     v128.store(key, keysOf(values + 16, scale), 16);
     v128.store(key, keysOf(values + 32, scale), 32);
     v128.store(key, keysOf(values + 48, scale), 48);
-    // Two chains: each insertion waits for the one before.
-    let low = v128.load8_lane(load<u32>(key), zero, 0, TABLE);
-    let high = v128.load8_lane(load<u32>(key, 32), zero, 8, TABLE);
-    low = v128.load8_lane(load<u32>(key, 4), low, 1, TABLE);
-    low = v128.load8_lane(load<u32>(key, 8), low, 2, TABLE);
-    low = v128.load8_lane(load<u32>(key, 12), low, 3, TABLE);
-    low = v128.load8_lane(load<u32>(key, 16), low, 4, TABLE);
-    low = v128.load8_lane(load<u32>(key, 20), low, 5, TABLE);
-    low = v128.load8_lane(load<u32>(key, 24), low, 6, TABLE);
-    low = v128.load8_lane(load<u32>(key, 28), low, 7, TABLE);
-    high = v128.load8_lane(load<u32>(key, 36), high, 9, TABLE);
-    high = v128.load8_lane(load<u32>(key, 40), high, 10, TABLE);
-    high = v128.load8_lane(load<u32>(key, 44), high, 11, TABLE);
-    high = v128.load8_lane(load<u32>(key, 48), high, 12, TABLE);
-    high = v128.load8_lane(load<u32>(key, 52), high, 13, TABLE);
-    high = v128.load8_lane(load<u32>(key, 56), high, 14, TABLE);
-    high = v128.load8_lane(load<u32>(key, 60), high, 15, TABLE);
-    const found = v128.or(low, high);
+    // Four chains: each insertion waits for the one before.
+    let from0 = v128.load8_lane(load<u32>(key), zero, 0, TABLE);
+    let from4 = v128.load8_lane(load<u32>(key, 16), zero, 4, TABLE);
+    let from8 = v128.load8_lane(load<u32>(key, 32), zero, 8, TABLE);
+    let from12 = v128.load8_lane(load<u32>(key, 48), zero, 12, TABLE);
+    from0 = v128.load8_lane(load<u32>(key, 4), from0, 1, TABLE);
+    from4 = v128.load8_lane(load<u32>(key, 20), from4, 5, TABLE);
+    from8 = v128.load8_lane(load<u32>(key, 36), from8, 9, TABLE);
+    from12 = v128.load8_lane(load<u32>(key, 52), from12, 13, TABLE);
+    from0 = v128.load8_lane(load<u32>(key, 8), from0, 2, TABLE);
+    from4 = v128.load8_lane(load<u32>(key, 24), from4, 6, TABLE);
+    from8 = v128.load8_lane(load<u32>(key, 40), from8, 10, TABLE);
+    from12 = v128.load8_lane(load<u32>(key, 56), from12, 14, TABLE);
+    from0 = v128.load8_lane(load<u32>(key, 12), from0, 3, TABLE);
+    from4 = v128.load8_lane(load<u32>(key, 28), from4, 7, TABLE);
+    from8 = v128.load8_lane(load<u32>(key, 44), from8, 11, TABLE);
+    from12 = v128.load8_lane(load<u32>(key, 60), from12, 15, TABLE);
+    const found = v128.or(v128.or(from0, from4), v128.or(from8, from12));
     v128.store(codes, found);
     let slow = i8x16.bitmask(i8x16.eq(found, slowCode));
     while (slow) {

@@ -1,7 +1,7 @@
 /** The measure pass: sums of squares of weights, gradient and update. Writes nothing. */
 import { decode, decodeFour } from "./blockwise";
 import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
-import { BLOCK, momenta, RUN } from "./layout";
+import { BLOCK, broadcast, momenta, RUN } from "./layout";
 import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sums";
 
 /**
@@ -98,9 +98,9 @@ function measureRun(
   kind: i32,
   skip: bool,
 ): void {
-  const g4 = f32x4.splat(ug);
-  const w4 = f32x4.splat(uw);
-  let m4 = f32x4.splat(um);
+  const g4 = broadcast(ug, 0);
+  const w4 = broadcast(uw, 1);
+  let m4 = broadcast(um, 2);
   const zero = f32x4.splat(0);
   // Two chains per sum: one would wait for its own additions.
   let ww0 = zero;
@@ -120,7 +120,7 @@ function measureRun(
     let blockEnd = gEnd;
     if (kind == BLOCKWISE) {
       blockEnd = min(gEnd, gAt + BLOCK * 4);
-      m4 = f32x4.splat(um * load<f32>(absmaxAt));
+      m4 = broadcast(um * load<f32>(absmaxAt), 2);
       absmaxAt += 4;
     }
     while (gAt < blockEnd) {
