@@ -9,10 +9,17 @@ import type { Table } from "../results.js";
 const TASKS: readonly [ProblemName, 1 | 2][] = [
   [25, 2],
   [25, 1],
-  [12, 2],
-  [16, 2],
-  [20, 2],
   ["resnet50", 2],
+  ["resnet50", 1],
+  ["gpt2", 2],
+  [12, 2],
+  [14, 2],
+  [16, 2],
+  [18, 2],
+  [20, 2],
+  [22, 2],
+  [24, 2],
+  [26, 2],
   [27, 2],
 ];
 const QUICK: readonly [ProblemName, 1 | 2][] = [[22, 2]];

@@ -20,6 +20,7 @@ const LAYER_COUNT = 3;
 const LAYERS = 4;
 const SUMS = 5;
 const PASS = 6;
+const STRETCHES = 7;
 
 /** Beyond any number of chunks: a thread that wakes late takes nothing. */
 const CLOSED = 0x40000000;
@@ -60,8 +61,8 @@ export class Job {
     return new Int32Array(this.#arena.buffer, this.address, JOB_BYTES / 4);
   }
 
-  /** Writes a job and opens it to all threads. */
-  open(pass: Pass, tasks: readonly PlacedTask[]): void {
+  /** Writes a job for so many threads and opens it to all. */
+  open(pass: Pass, tasks: readonly PlacedTask[], threads: number): void {
     const chunks = tasks.reduce((sum, { size }) => sum + chunkCount(size), 0);
     this.#tasks = tasks;
     this.#layers = this.#withCapacity(this.#layers, tasks.length * LAYER_BYTES);
@@ -73,6 +74,7 @@ export class Job {
     words[LAYERS] = this.#layers.address;
     words[SUMS] = this.#sums.address;
     words[PASS] = pass === "apply" ? 1 : 0;
+    words[STRETCHES] = threads;
     Atomics.store(words, DONE, 0);
     Atomics.store(words, COUNTER, 0); // last: who takes a chunk sees all of the above
   }

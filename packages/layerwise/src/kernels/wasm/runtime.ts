@@ -79,7 +79,7 @@ export class WasmRuntime {
   }
 
   #begin(pass: Pass, tasks: readonly PlacedTask[], threads: number): void {
-    this.#job.open(pass, tasks);
+    this.#job.open(pass, tasks, threads);
     this.pool.help(threads);
   }
 
