@@ -8,7 +8,7 @@ import { PythonPeers } from "../peers/python.js";
 import type { PeerFound, PeerMissing } from "../peers/python.js";
 import { model, oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
-import { Judge } from "../rival.js";
+import { byExpectation, Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
 import { Copy } from "../rivals/copy.js";
 import { allocatedParameters, LarsRivals } from "../rivals/layerwise.js";
@@ -91,7 +91,7 @@ async function compare(
   const judge = new Judge(problem);
   const rivals = [...ours, ...theirs];
   const checks: Check[] = [];
-  for (const rival of rivals) checks.push(await judge.check(rival));
+  for (const rival of byExpectation(rivals)) checks.push(await judge.check(rival));
 
   const copy = new Copy(problem.size * COPIED);
   copy.check();

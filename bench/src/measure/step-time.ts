@@ -1,7 +1,7 @@
 /** How long a step takes: every rival on one list of layers, in turn, beside a copy. */
 import { model, oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
-import { Judge } from "../rival.js";
+import { byExpectation, Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
 import { Copy } from "../rivals/copy.js";
 import { jaxLars } from "../rivals/jax.js";
@@ -69,7 +69,7 @@ export async function measure({ problem: name, rounds }: StepTimeTask): Promise<
   const rivals = await assemble(problem);
   const judge = new Judge(problem);
   const checks: Check[] = [];
-  for (const rival of byRule(rivals)) checks.push(await judge.check(rival));
+  for (const rival of byExpectation(rivals)) checks.push(await judge.check(rival));
 
   const copies = ([1, 2] as const).map((threads) => ({
     name: `SIMD copy, ${threads}`,
@@ -124,12 +124,6 @@ async function assemble(problem: Problem): Promise<Rival[]> {
   if (fits("tfjsWasm")) rivals.push(await tfjsMomentum(problem, "wasm"));
   if (fits("tfjsCpu")) rivals.push(await tfjsMomentum(problem, "cpu"));
   return rivals;
-}
-
-/** In an order in which the judge computes each expectation once. */
-function byRule(rivals: readonly Rival[]): Rival[] {
-  const key = ({ rule, bits }: Rival): string => `${rule} ${bits}`;
-  return [...rivals].sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
 function contender({ size }: Problem): (rival: Rival) => Contender {
