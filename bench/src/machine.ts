@@ -48,3 +48,10 @@ export function machineLine(machine: Machine): string {
   const { date, processor, cores, memoryGiB, node, commit: at, loadBefore } = machine;
   return `${date}, ${processor}, ${cores} cores, ${memoryGiB} GiB, Node ${node}, commit ${at}, load before ${loadBefore}.`;
 }
+
+/** For tables of several runs: which state of the library this one is of. */
+export function measuredAt(machine: Machine | undefined): string {
+  return machine === undefined
+    ? ""
+    : ` ${machine.date}, commit ${machine.commit}, load before ${machine.loadBefore}.`;
+}

@@ -1,12 +1,13 @@
 /**
- * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,peers]`.
- * Writes results/<topic>.md and .json.
+ * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,peers] [--at=25,resnet50]`.
+ * Writes results/<topic>.md and .json. With --at, only those lists of layers are measured, of topics that have such
+ * lists, and the others keep what an earlier run has left.
  */
 import { parseArgs } from "node:util";
 import { describeMachine } from "./machine.js";
 import type { Effort } from "./measure/in-new-process.js";
-import { writeResults } from "./results.js";
-import type { Results } from "./results.js";
+import { readRaw, writeResults } from "./results.js";
+import type { Results, Selection } from "./results.js";
 import { checkTheCheck } from "./rival.js";
 import { memory } from "./topics/memory.js";
 import { overhead } from "./topics/overhead.js";
@@ -18,7 +19,10 @@ import { stepTime } from "./topics/step-time.js";
  * Gives its results again whenever there are more of them, so that a run that is ended early leaves what it has.
  * A topic that cannot run on this machine says why on the console and gives none.
  */
-type Topic = (effort: Effort) => AsyncIterable<Omit<Results, "machine" | "topic">>;
+type Topic = (
+  effort: Effort,
+  selection: Selection,
+) => AsyncIterable<Omit<Results, "machine" | "topic">>;
 
 const TOPICS: Readonly<Record<string, Topic>> = {
   peers,
@@ -32,6 +36,7 @@ const { values } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     only: { type: "string", default: Object.keys(TOPICS).join(",") },
+    at: { type: "string" },
   },
 });
 const effort: Effort = { quick: values.quick, rounds: values.quick ? 3 : 11 };
@@ -45,6 +50,12 @@ for (const topic of values.only.split(",")) {
   const machine = describeMachine();
   const start = performance.now();
   console.log(`${topic} …`);
-  for await (const results of run(effort)) writeResults({ ...results, topic, machine }, folder);
+  const selection = {
+    at: values.at?.split(",") ?? null,
+    earlier: values.at === undefined ? [] : readRaw(topic, folder),
+  };
+  for await (const results of run(effort, selection)) {
+    writeResults({ ...results, topic, machine }, folder);
+  }
   console.log(`${topic}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
 }

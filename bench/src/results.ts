@@ -1,5 +1,5 @@
 /** Tables for readers, and the samples behind them for everybody else. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { Machine } from "./machine.js";
 import { machineLine } from "./machine.js";
 import type { Spread } from "./timing.js";
@@ -20,6 +20,21 @@ export interface Results {
   readonly tables: readonly Table[];
   /** Everything that was measured. */
   readonly raw: unknown;
+}
+
+/** What of a topic is measured anew, and what is there from before. */
+export interface Selection {
+  /** Names of lists of layers; null: all. */
+  readonly at: readonly string[] | null;
+  /** The lists' {@link Results.raw} of an earlier run; this program has written them. */
+  readonly earlier: readonly unknown[];
+}
+
+export function readRaw(topic: string, folder: URL): readonly unknown[] {
+  const file = new URL(`${topic}.json`, folder);
+  if (!existsSync(file)) return [];
+  const { raw } = JSON.parse(readFileSync(file, "utf8")) as { raw: unknown };
+  return Array.isArray(raw) ? (raw as unknown[]) : [];
 }
 
 export function writeResults({ topic, title, machine, tables, raw }: Results, folder: URL): void {

@@ -8,7 +8,7 @@ import { PythonPeers } from "../peers/python.js";
 import type { PeerFound, PeerMissing } from "../peers/python.js";
 import { model, oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
-import { byExpectation, Judge } from "../rival.js";
+import { byExpectation, FLOAT32_SUMS_TOLERANCE, Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
 import { Copy } from "../rivals/copy.js";
 import { allocatedParameters, LarsRivals } from "../rivals/layerwise.js";
@@ -134,6 +134,7 @@ function peerRival(
   let steps = 0;
   return {
     ...{ name, rule, bits, threads },
+    ...(rule === "none" || bits === 8 ? {} : { tolerance: FLOAT32_SUMS_TOLERANCE }),
     reset: () => {
       steps = 0;
     },

@@ -2,13 +2,11 @@
 import { blockUntilReady, defaultDevice, init, jit, numpy as np, tree } from "@jax-js/jax";
 import type { Array as JaxArray } from "@jax-js/jax";
 import type { Problem } from "../problem.js";
+import { FLOAT32_SUMS_TOLERANCE } from "../rival.js";
 import type { Rival } from "../rival.js";
 import { LEARNING_RATE, MAX_UNORM, MOMENTUM, WEIGHT_DECAY } from "../rules.js";
 
 export type JaxRival = Rival & { dispose(): void };
-
-/** It adds squares up in float32, one after another: over 25 million elements a norm is off by 1.3e-4. */
-const TOLERANCE = 3e-4;
 
 /** Weights and momentum of all layers. */
 type State = [JaxArray[], JaxArray[]];
@@ -35,7 +33,7 @@ export async function jaxLars(problem: Problem): Promise<JaxRival> {
     rule: "clip-update",
     bits: 32,
     threads: 1,
-    tolerance: TOLERANCE,
+    tolerance: FLOAT32_SUMS_TOLERANCE,
     reset: (fresh) => {
       tree.dispose(weights);
       weights = arrays(problem.weights);

@@ -1,10 +1,16 @@
 import { inNewProcess } from "../measure/in-new-process.js";
 import type { Effort } from "../measure/in-new-process.js";
 import type { ProblemName, StepTimeRow, StepTimes } from "../measure/step-time.js";
+import { describeMachine, measuredAt } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { number, spread } from "../results.js";
-import type { Table } from "../results.js";
+import type { Selection, Table } from "../results.js";
 
+/** What is asked for most first: a run that is ended early leaves that. */
 const PROBLEMS: readonly ProblemName[] = [
+  25,
+  "resnet50",
+  "gpt2",
   12,
   14,
   16,
@@ -12,24 +18,25 @@ const PROBLEMS: readonly ProblemName[] = [
   20,
   22,
   24,
-  25,
   26,
   27,
-  "resnet50",
-  "gpt2",
 ];
 const QUICK: readonly ProblemName[] = [12, 18, 22, "resnet50"];
 
-export async function* stepTime({ quick, rounds }: Effort) {
-  const all: StepTimes[] = [];
+export async function* stepTime({ quick, rounds }: Effort, { at, earlier }: Selection) {
+  const measured = new Map((earlier as StepTimes[]).map((times) => [times.problem, times]));
   for (const problem of quick ? QUICK : PROBLEMS) {
+    if (at !== null && !at.includes(String(problem))) continue;
     console.log(`  ${problem}`);
+    const machine = describeMachine();
     const task = {
       problem,
       quick,
       rounds: typeof problem === "number" && problem < 26 ? rounds : Math.min(rounds, 7),
     };
-    all.push(await inNewProcess<StepTimes>("./step-time.js", task));
+    const times = { ...(await inNewProcess<StepTimes>("./step-time.js", task)), machine };
+    measured.set(times.problem, times);
+    const all = [...measured.values()].sort((a, b) => a.size - b.size);
     yield {
       title: "The time of a step",
       tables: [summary(all), ...all.map(details)],
@@ -90,14 +97,15 @@ function summary(all: readonly StepTimes[]): Table {
   };
 }
 
-function details({ problem, layers, size, rows, checks }: StepTimes): Table {
+function details({ machine, ...times }: StepTimes & { machine?: Machine }): Table {
+  const { problem, layers, size, rows, checks } = times;
   const worst = Math.max(
     ...checks.filter(({ tolerance }) => tolerance < 1e-3).map(({ error }) => error),
   );
   return {
     title: `${problem}: ${size.toLocaleString("en")} parameters in ${layers} ${layers === 1 ? "layer" : "layers"}`,
     notes: [
-      `Milliseconds a step: median (p10–p90) of ${rows[0]?.samples.length ?? 0} rounds. All ${checks.length} rivals passed the check; the largest error with 32 bits was ${worst.toExponential(1)}.`,
+      `Milliseconds a step: median (p10–p90) of ${rows[0]?.samples.length ?? 0} rounds. All ${checks.length} rivals passed the check; the largest error with 32 bits was ${worst.toExponential(1)}.${measuredAt(machine)}`,
     ],
     head: ["", "rule", "bits", "threads", "ms a step", "GB/s", "bytes/parameter", "× copy"],
     rows: rows.map(({ name, rule, bits, threads, time, toCopy, bytesPerParameter: bytes }) => [
