@@ -1,10 +1,10 @@
+import { describeMachine, measuredAt } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { inNewProcess } from "../measure/in-new-process.js";
 import type { Effort } from "../measure/in-new-process.js";
 import type { PeerTimes } from "../measure/peers.js";
 import type { ProblemName } from "../measure/step-time.js";
 import { hasPython } from "../peers/python.js";
-import { describeMachine, measuredAt } from "../machine.js";
-import type { Machine } from "../machine.js";
 import { spread } from "../results.js";
 import type { Selection, Table } from "../results.js";
 

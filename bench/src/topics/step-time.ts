@@ -1,8 +1,8 @@
+import { describeMachine, measuredAt } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { inNewProcess } from "../measure/in-new-process.js";
 import type { Effort } from "../measure/in-new-process.js";
 import type { ProblemName, StepTimeRow, StepTimes } from "../measure/step-time.js";
-import { describeMachine, measuredAt } from "../machine.js";
-import type { Machine } from "../machine.js";
 import { number, spread } from "../results.js";
 import type { Selection, Table } from "../results.js";
 
