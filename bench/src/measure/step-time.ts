@@ -47,7 +47,8 @@ const MOST = {
   /** 240 ns a parameter. */
   tfjsCpu: 2 ** 20,
   tfjsWasm: 2 ** 25,
-  jax: 2 ** 25,
+  /** It adds up in float32: at 2^25 its norms are off by 1.7e-3, and it would fail the check. */
+  jax: 2 ** 22,
   /** 100 to 300 ns a parameter. */
   reference: 2 ** 22,
   plainLoop: 2 ** 27,
