@@ -1,0 +1,143 @@
+/** Runs the transformations of layerwise/jax beside the core's optimizers. */
+import { init, jit, numpy as np, tree } from "@jax-js/jax";
+import type { JsTree } from "@jax-js/jax";
+import { LARS, Parameter } from "../../src/index.js";
+import type { LARSOptions, ParamGroupOptions } from "../../src/index.js";
+import { applyUpdates } from "../../src/jax.js";
+import type { GradientTransformation, OptState } from "../../src/jax.js";
+import { codebookMidpoints } from "../../src/state/codebook.js";
+import { createDynamicMap } from "../../src/quantization.js";
+import { relativeDifference } from "../helpers/numbers.js";
+import { gradientAt } from "../helpers/problem.js";
+import { randomArray } from "../helpers/random.js";
+
+/** A bare `init()` asks for a browser. */
+export async function initWasm(): Promise<void> {
+  await init("wasm");
+}
+
+export type Arrays = JsTree<np.Array>;
+
+/** A float32 array of jax-js on a copy of the values. */
+export function arrayOf(values: ArrayLike<number>, shape = [values.length]): np.Array {
+  return np.array(Float32Array.from(values)).reshape(shape);
+}
+
+/** The values of an array, which stays usable. */
+export function valuesOf(array: np.Array): Float32Array {
+  return array.ref.dataSync() as Float32Array;
+}
+
+export function leavesOf(arrays: Arrays): np.Array[] {
+  return tree.leaves(arrays);
+}
+
+/** A step under jit: gradients, state and parameters in, parameters and state out. */
+export type Step = (gradients: Arrays, state: OptState, params: Arrays) => [Arrays, OptState];
+
+export function stepOf(transformation: GradientTransformation): Step {
+  return (gradients, state, params) => {
+    const [updates, next] = transformation.update(gradients, state, tree.ref(params));
+    return [applyUpdates(params, updates), next];
+  };
+}
+
+export interface JittedStep extends Step {
+  dispose: () => void;
+}
+
+export function jitted(step: Step): JittedStep {
+  return jit(step as (...args: unknown[]) => JsTree<np.Array>) as unknown as JittedStep;
+}
+
+/** Layers of unlike size, scale and number of dimensions. */
+export const SHAPES = [[20, 30], [7], [33, 41]];
+
+export const SIZES = SHAPES.map((shape) => shape.reduce((product, length) => product * length, 1));
+
+export function initialWeights(sizes: readonly number[] = SIZES): Float32Array[] {
+  return sizes.map((size, layer) => randomArray(size, 1 + layer, { scale: 10 ** (layer - 1) }));
+}
+
+/** The momentum of a layer, as the core keeps it. */
+export interface Codes {
+  codes: Uint8Array;
+  absmax: Float32Array;
+}
+
+export function codesOf({ codes, absmax }: { codes: np.Array; absmax: np.Array }): Codes {
+  const words = codes.ref.dataSync() as Uint32Array;
+  return {
+    codes: new Uint8Array(words.buffer, words.byteOffset, words.byteLength),
+    absmax: valuesOf(absmax),
+  };
+}
+
+const midpoints = codebookMidpoints(createDynamicMap());
+
+/** Whether a value lies on the border between two codes that differ by one, up to `tolerance` of it. */
+export function isAtMidpoint(
+  value: number,
+  code: number,
+  other: number,
+  tolerance: number,
+): boolean {
+  if (Math.abs(code - other) !== 1) return false;
+  const midpoint = midpoints[Math.min(code, other)]!;
+  return Math.abs(value - midpoint) <= tolerance * Math.abs(midpoint);
+}
+
+/** What a trajectory is compared over. */
+export interface Comparison {
+  /** The largest difference of the weights from the core's over all layers, relative to the layer's largest. */
+  weights: number;
+  core: LARS;
+  coreParams: Parameter[];
+  state: OptState;
+  params: np.Array[];
+}
+
+export interface RunOptions {
+  steps: number;
+  sizes?: readonly number[];
+  shapes?: readonly number[][];
+  zeros?: number;
+  gradient?: (step: number, layer: number, size: number) => Float32Array;
+  groups?: (params: Parameter[]) => ParamGroupOptions[];
+  /** Runs without jit. */
+  eager?: boolean;
+}
+
+/** The same steps with a transformation and with the core. The caller disposes of nothing. */
+export function compare(
+  transformation: GradientTransformation,
+  coreOptions: LARSOptions,
+  { steps, shapes = SHAPES, zeros = 0, groups, eager = false, ...rest }: RunOptions,
+): Comparison {
+  const sizes = shapes.map((shape) => shape.reduce((product, length) => product * length, 1));
+  const gradient =
+    rest.gradient ?? ((step, layer, size) => gradientAt(step, layer, size, { zeros }));
+  const initial = initialWeights(sizes);
+  const coreParams = initial.map(
+    (values, layer) => new Parameter(values.slice(), { shape: shapes[layer]! }),
+  );
+  const core = new LARS(groups === undefined ? coreParams : groups(coreParams), coreOptions, {
+    threads: 1,
+  });
+  let params: Arrays = initial.map((values, layer) => arrayOf(values, shapes[layer]));
+  let state = transformation.init(tree.ref(params));
+  const step = eager ? stepOf(transformation) : jitted(stepOf(transformation));
+  let weights = 0;
+  for (let index = 0; index < steps; index++) {
+    const gradients = sizes.map((size, layer) => gradient(index, layer, size));
+    coreParams.forEach((parameter, layer) => (parameter.grad = gradients[layer]!));
+    core.step();
+    const arrays = gradients.map((values, layer) => arrayOf(values, shapes[layer]));
+    [params, state] = step(arrays, state, params);
+    (params as np.Array[]).forEach((array, layer) => {
+      weights = Math.max(weights, relativeDifference(valuesOf(array), coreParams[layer]!.data));
+    });
+  }
+  if ("dispose" in step) step.dispose();
+  return { weights, core, coreParams, state, params: params as np.Array[] };
+}
