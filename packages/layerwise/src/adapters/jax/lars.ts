@@ -288,9 +288,9 @@ function times(factor: np.Array, ratio: np.Array | null): np.Array {
 
 /** The state after a step that was made, or before one that was skipped. Consumes both states. */
 function keptIf(isMade: np.Array, after: LarsLayerState, before: LarsLayerState): LarsLayerState {
-  return tree.map(
-    (next: np.Array, last: np.Array) => np.where(isMade.ref, next, last),
+  return tree.map<np.Array, np.Array, LarsLayerState>(
+    (next, last) => np.where(isMade.ref, next, last),
     after,
     before,
-  ) as LarsLayerState;
+  );
 }

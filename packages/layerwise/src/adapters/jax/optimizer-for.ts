@@ -6,8 +6,8 @@ import { LARS } from "../../lars.js";
 import type { KernelOptions, StepOptions, StepReport } from "../../lars.js";
 import type { LARSOptions } from "../../options.js";
 import { resolveOptions } from "../../options.js";
-import { Parameter } from "../../parameter.js";
 import type { ParamGroupOptions } from "../../param-group.js";
+import { Parameter } from "../../parameter.js";
 import type { MaskOptions } from "./lars.js";
 import { maskedLayers } from "./masks.js";
 import { isArray, LayerShape, leafNames, subtreesAt } from "./trees.js";
@@ -77,7 +77,7 @@ export class HostOptimizer {
     const names = leafNames(this.#structure);
     leaves.forEach((gradient, index) => {
       const parameter = this.parameters[index]!;
-      const values = isArray(gradient) ? gradient.dataSync() : gradient;
+      const values: unknown = isArray(gradient) ? gradient.dataSync() : gradient;
       if (values !== null && !(values instanceof Float32Array)) {
         throw new TypeError(
           `gradients ${shown(names[index])}: got ${shown(values)}; allowed is a float32 array of jax-js, a Float32Array or null`,
@@ -138,7 +138,7 @@ function copied(leaf: unknown, name: string): Parameter {
     );
   }
   const { shape } = leaf;
-  const values = leaf.dataSync();
+  const values: unknown = leaf.dataSync();
   if (!(values instanceof Float32Array)) {
     throw new TypeError(`params ${shown(name)}: got ${shown(values)}; allowed is float32`);
   }

@@ -13,7 +13,7 @@ export type OptState = JsTree<np.Array>;
  */
 export interface GradientTransformation {
   /** The state before the first step. */
-  init<Params extends JsTree<np.Array>>(params: Params): OptState;
+  init(params: JsTree<np.Array>): OptState;
   /**
    * @param updates gradients, or what an earlier transformation made of them
    * @param state what `init` or the last `update` returned

@@ -123,7 +123,8 @@ export function subtreesAt(
 
 /** The inverse of {@link subtreesAt}: a tree with these subtrees where `structure` has leaves. */
 export function unflattened(structure: JsTreeDef, subtrees: readonly ArrayTree[]): ArrayTree {
-  return tree.unflatten<ArrayTree>(structure, subtrees) as ArrayTree;
+  // To its type a leaf is an array; it copies subtrees as well.
+  return tree.unflatten(structure, subtrees as readonly np.Array[]);
 }
 
 /** The key of a child of a list or an object. */
