@@ -182,7 +182,6 @@ describe("lars8bit under jit: weights within 1e-5 of the core's over 50 steps", 
       const differences = Array.from(momentum.codes, (code, index) =>
         Math.abs(code - codes[index]!),
       );
-      console.log(
         _,
         differences.filter((x) => x > 0).length,
         momentum.codes.length,
