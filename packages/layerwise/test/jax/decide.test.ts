@@ -1,5 +1,5 @@
 /** The twin of src/decide/ in operations of jax-js, held to src/decide/. */
-import { numpy as np } from "@jax-js/jax";
+import { jit, numpy as np } from "@jax-js/jax";
 import { beforeAll, describe, expect, it } from "vitest";
 import { clipToPercentile, globalClipScale, trustRatioOf } from "../../src/adapters/jax/decide.js";
 import { areFinite, largestBits, normOf } from "../../src/adapters/jax/norms.js";
@@ -95,19 +95,22 @@ describe("clipping of the twin", () => {
   it.each(percentileClippings)(
     "percentile $percentile: the scale of each of $steps steps within 1e-6 (float32)",
     ({ percentile: index, norms, scales }) => {
+      const clipOf = jit((history: np.Array, count: np.Array, norm: np.Array) => {
+        const { scale, history: next } = clipToPercentile(history, count, norm, index);
+        return [scale, next];
+      });
       let history: np.Array = np.zeros([100]);
       let core: Float64Array | null = null;
       norms.forEach((norm, step) => {
-        const clip = clipToPercentile(
+        const [factor, next] = clipOf(
           history,
           np.array(step, { dtype: np.int32 }),
           scalarOf(norm),
-          index,
-        );
-        history = clip.history;
+        ) as [np.Array, np.Array];
+        history = next;
         const expected = percentile.clipToPercentile(core, step + 1, norm ** 2, index);
         core = expected.history;
-        const scale = valueOf(clip.scale);
+        const scale = valueOf(factor);
         expect(Math.abs(scale - expected.scale)).toBeLessThanOrEqual(1e-6);
         expect(Math.abs(scale - scales[step]!)).toBeLessThanOrEqual(1e-6);
       });
@@ -116,6 +119,7 @@ describe("clipping of the twin", () => {
         expect(kept[slot]).toBeCloseTo(Math.sqrt(squared), 4);
       });
       history.dispose();
+      clipOf.dispose();
     },
   );
 

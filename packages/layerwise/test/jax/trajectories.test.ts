@@ -182,11 +182,6 @@ describe("lars8bit under jit: weights within 1e-5 of the core's over 50 steps", 
       const differences = Array.from(momentum.codes, (code, index) =>
         Math.abs(code - codes[index]!),
       );
-        _,
-        differences.filter((x) => x > 0).length,
-        momentum.codes.length,
-        result.weights,
-      );
       expect(Math.max(...differences)).toBeLessThanOrEqual(1);
       expect(differences.filter((difference) => difference > 0).length).toBeLessThanOrEqual(
         momentum.codes.length / 1000,
