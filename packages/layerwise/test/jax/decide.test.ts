@@ -68,24 +68,26 @@ describe("trust ratios of the twin: relative error < 1e-6 (a float32 reciprocal 
   it.each(withDecay)("%s, weight decay %s", (_, weightDecay, rule) => {
     const column = (name: keyof (typeof grid)[number]) => (): np.Array =>
       arrayOf(grid.map((norms) => norms[name]));
-    const ratios = trustRatioOf(rule, {
+    const norms = {
       weight: column("weight"),
       gradient: column("gradient"),
       update: column("update"),
-      learningRate: column("learningRate"),
-      weightDecay,
-    });
+    };
+    const factors = { weightDecay, learningRate: column("learningRate") };
+    const ratios = trustRatioOf(rule, norms, factors);
     const actual = ratios === null ? grid.map(() => 1) : [...valuesOf(ratios)];
     ratios?.dispose();
-    grid.forEach((norms, index) => {
-      const expected = scalar.trustRatioOf(rule, { ...norms, weightDecay });
+    grid.forEach(({ learningRate, ...norms }, index) => {
+      const expected = scalar.trustRatioOf(rule, norms, { weightDecay, learningRate });
       const ratio = actual[index]!;
       // What float32 can't hold overflows or vanishes here.
       if (expected > 3e38) expect(ratio).toBe(Infinity);
       else if (expected > 0 && expected < 1e-36) expect(ratio).toBeLessThanOrEqual(1e-36);
       else {
         const error = Math.abs(ratio - expected);
-        expect(error, JSON.stringify(norms)).toBeLessThanOrEqual(1e-6 * expected);
+        expect(error, JSON.stringify({ ...norms, learningRate })).toBeLessThanOrEqual(
+          1e-6 * expected,
+        );
       }
     });
   });

@@ -99,7 +99,6 @@ export interface Comparison {
 
 export interface RunOptions {
   steps: number;
-  sizes?: readonly number[];
   shapes?: readonly number[][];
   zeros?: number;
   gradient?: (step: number, layer: number, size: number) => Float32Array;
@@ -126,7 +125,8 @@ export function compare(
   });
   let params: Arrays = initial.map((values, layer) => arrayOf(values, shapes[layer]));
   let state = transformation.init(tree.ref(params));
-  const step = eager ? stepOf(transformation) : jitted(stepOf(transformation));
+  const compiled = eager ? null : jitted(stepOf(transformation));
+  const step = compiled ?? stepOf(transformation);
   let weights = 0;
   for (let index = 0; index < steps; index++) {
     const gradients = sizes.map((size, layer) => gradient(index, layer, size));
@@ -138,6 +138,6 @@ export function compare(
       weights = Math.max(weights, relativeDifference(valuesOf(array), coreParams[layer]!.data));
     });
   }
-  if ("dispose" in step) step.dispose();
+  compiled?.dispose();
   return { weights, core, coreParams, state, params: params as np.Array[] };
 }

@@ -13,8 +13,17 @@ import {
   scaleByTrustRatio,
   trace,
 } from "../../src/jax.js";
-import type { GradientTransformation, LarsOptions, LarsState, OptState } from "../../src/jax.js";
-import { arrayOf, initWasm, initialWeights, jitted, leavesOf, SHAPES, SIZES, stepOf } from "./helpers.js";
+import type { GradientTransformation, LarsState, OptState } from "../../src/jax.js";
+import {
+  arrayOf,
+  initWasm,
+  initialWeights,
+  jitted,
+  leavesOf,
+  SHAPES,
+  SIZES,
+  stepOf,
+} from "./helpers.js";
 import type { Arrays } from "./helpers.js";
 
 /** The buffers of the wasm device: jax-js does not show them, so the map that holds them is caught. */
@@ -23,10 +32,15 @@ let buffers: ReadonlyMap<unknown, unknown>;
 beforeAll(async () => {
   await initWasm();
   const set = Object.getOwnPropertyDescriptor(Map.prototype, "set")!;
-  const original = set.value as (this: Map<unknown, unknown>, key: unknown, value: unknown) => Map<unknown, unknown>;
+  const original = set.value as (
+    this: Map<unknown, unknown>,
+    key: unknown,
+    value: unknown,
+  ) => Map<unknown, unknown>;
   let found: Map<unknown, unknown> | undefined;
   Map.prototype.set = function (key: unknown, value: unknown) {
-    if (typeof value === "object" && value !== null && "ptr" in value && "ref" in value) found = this;
+    if (typeof value === "object" && value !== null && "ptr" in value && "ref" in value)
+      found = this;
     return original.call(this, key, value);
   };
   const probe = np.array(new Float32Array(1000));
@@ -37,12 +51,18 @@ beforeAll(async () => {
   expect(buffers.size).toBe(before - 1);
 });
 
-const options: LarsOptions = { lr: 0.05, momentum: 0.9, weightDecay: 0.01, min8bitSize: 500 };
+const options = { lr: 0.05, momentum: 0.9, weightDecay: 0.01, min8bitSize: 500 };
 
 const transformations: [string, GradientTransformation][] = [
   ["lars", lars(options)],
-  ["lars, scale-gradient with clip", lars({ ...options, trustRatio: { rule: "scale-gradient", clip: true } })],
-  ["lars with everything", lars({ ...options, nesterov: true, percentileClipping: 40, maxGradNorm: 1, skipZeros: true })],
+  [
+    "lars, scale-gradient with clip",
+    lars({ ...options, trustRatio: { rule: "scale-gradient", clip: true } }),
+  ],
+  [
+    "lars with everything",
+    lars({ ...options, nesterov: true, percentileClipping: 40, maxGradNorm: 1, skipZeros: true }),
+  ],
   ["lars without momentum", lars({ lr: 0.1, trustRatio: "none" })],
   ["lars8bit", lars8bit({ ...options, dampening: 0.1, skipZeros: true })],
   [
@@ -58,7 +78,11 @@ const transformations: [string, GradientTransformation][] = [
   [
     "a chain with the ratio before the momentum",
     chain(
-      scaleByTrustRatio({ trustRatio: { rule: "scale-gradient", clip: true }, lr: 0.1, weightDecay: 0.01 }),
+      scaleByTrustRatio({
+        trustRatio: { rule: "scale-gradient", clip: true },
+        lr: 0.1,
+        weightDecay: 0.01,
+      }),
       trace({ momentum: 0.9 }),
       scaleByLearningRate(0.1),
     ),
@@ -82,24 +106,27 @@ function disposeAll(...trees: (Arrays | OptState)[]): void {
 }
 
 describe("ownership", () => {
-  it.each(transformations)("%s: consumes gradients, state and parameters; owns nothing after 3 steps", (_, transformation) => {
-    const before = buffers.size;
-    let params = parameters();
-    let state = transformation.init(tree.ref(params));
-    for (let index = 0; index < 3; index++) {
-      const given = [gradients(), state, params] as const;
-      const [updates, next] = transformation.update(given[0], given[1], tree.ref(given[2]));
-      expect(references(given[0]).every((count) => count === 0)).toBe(true);
+  it.each(transformations)(
+    "%s: consumes gradients, state and parameters; owns nothing after 3 steps",
+    (_, transformation) => {
+      const before = buffers.size;
+      let params = parameters();
+      let state = transformation.init(tree.ref(params));
+      for (let index = 0; index < 3; index++) {
+        const given = [gradients(), state, params] as const;
+        const [updates, next] = transformation.update(given[0], given[1], tree.ref(given[2]));
+        expect(references(given[0]).every((count) => count === 0)).toBe(true);
+        expect(references(params).every((count) => count === 1)).toBe(true);
+        params = applyUpdates(params, updates);
+        expect(references(given[2]).every((count) => count === 0)).toBe(true);
+        state = next;
+      }
       expect(references(params).every((count) => count === 1)).toBe(true);
-      params = applyUpdates(params, updates);
-      expect(references(given[2]).every((count) => count === 0)).toBe(true);
-      state = next;
-    }
-    expect(references(params).every((count) => count === 1)).toBe(true);
-    expect(references(state).every((count) => count === 1)).toBe(true);
-    disposeAll(params, state);
-    expect(buffers.size).toBe(before);
-  });
+      expect(references(state).every((count) => count === 1)).toBe(true);
+      disposeAll(params, state);
+      expect(buffers.size).toBe(before);
+    },
+  );
 
   it.each([
     ["lars", transformations[2]![1]],
@@ -142,7 +169,10 @@ describe("inside jit", () => {
       return [applyUpdates(params, updates), next];
     });
     const state = lars(options).init(arrayOf([1, 2, 3]));
-    const [params, next] = step(0, arrayOf([1, 1, 1]), state, arrayOf([1, 2, 3])) as [np.Array, OptState];
+    const [params, next] = step(0, arrayOf([1, 1, 1]), state, arrayOf([1, 2, 3])) as [
+      np.Array,
+      OptState,
+    ];
     expect([...(params.dataSync() as Float32Array)]).toEqual([1, 2, 3]);
     tree.dispose(next);
     step.dispose();
@@ -153,9 +183,13 @@ describe("inside jit", () => {
     const step = jitted(stepOf(optimizer));
     const params = arrayOf([1, 2, 3]);
     let [moved, state] = step(arrayOf([1, 1, 1]), optimizer.init(params.ref), params);
-    const before = [moved, (state as LarsState).layers].flatMap(leavesOf).map((each) => [...each.ref.dataSync()]);
+    const before = [moved, (state as LarsState).layers]
+      .flatMap(leavesOf)
+      .map((each) => [...each.ref.dataSync()]);
     [moved, state] = step(arrayOf([1, broken, 1]), state, moved);
-    const after = [moved, (state as LarsState).layers].flatMap(leavesOf).map((each) => [...each.ref.dataSync()]);
+    const after = [moved, (state as LarsState).layers]
+      .flatMap(leavesOf)
+      .map((each) => [...each.ref.dataSync()]);
     expect(after).toEqual(before);
     const { count, skipped } = state as LarsState;
     expect([count.ref.item(), skipped.ref.item()]).toEqual([1, 1]);

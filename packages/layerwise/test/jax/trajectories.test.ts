@@ -8,7 +8,7 @@ import type { numpy as np } from "@jax-js/jax";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { LARSOptions, Parameter } from "../../src/index.js";
 import { lars, lars8bit, tabulated } from "../../src/jax.js";
-import type { LarsLayerState, LarsOptions, LarsState } from "../../src/jax.js";
+import type { LarsLayerState, LarsOptions, LarsState, LayerShape } from "../../src/jax.js";
 import { cosine, sequence, warmup } from "../../src/schedules.js";
 import { relativeDifference } from "../helpers/numbers.js";
 import { trajectories } from "../helpers/vectors.js";
@@ -129,7 +129,7 @@ describe("lars under jit: weights within 1e-5 of the core's over 50 steps (float
         ...options,
         lr: tabulated(schedule, STEPS),
         weightDecayMask: [true, false, true],
-        trustRatioMask: (shapes) => tree.map(({ ndim }) => ndim > 1, shapes),
+        trustRatioMask: (shapes) => tree.map(({ ndim }: LayerShape) => ndim > 1, shapes),
       });
       const { weights } = compare(
         transformation,

@@ -27,6 +27,8 @@ export type PackedBlocks = {
 const CODES_PER_WORD = 4;
 const WORDS = BLOCK_SIZE / CODES_PER_WORD;
 const BYTE_SHIFTS = [0, 8, 16, 24];
+/** Products, because a sum of left shifts is WGSL that does not compile, as jax-js 0.1.25 writes it. */
+const BYTE_FACTORS = BYTE_SHIFTS.map((shift) => 2 ** shift);
 
 const codebook = createDynamicMap();
 const midpoints = codebookMidpoints(codebook);
@@ -110,11 +112,11 @@ export function quantized(values: np.Array): PackedBlocks {
   const absmax = np.absolute(blocked.ref).max(1, { keepdims: true });
   const divisor = np.where(absmax.ref.equal(0), 1, absmax.ref);
   const codes = nearestCodes(np.clip(blocked.div(divisor), -1, 1));
-  const words = np.leftShift(
-    codes.astype(np.uint32).reshape([blocks, WORDS, CODES_PER_WORD]),
-    uint32(BYTE_SHIFTS),
-  );
-  return { codes: words.sum(2), absmax: absmax.reshape([blocks]) };
+  const placed = codes
+    .astype(np.uint32)
+    .reshape([blocks, WORDS, CODES_PER_WORD])
+    .mul(uint32(BYTE_FACTORS));
+  return { codes: placed.sum(2), absmax: absmax.reshape([blocks]) };
 }
 
 /** Codes as int32, of values in [−1, 1]. */

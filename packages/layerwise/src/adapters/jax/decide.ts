@@ -1,17 +1,19 @@
 /**
- * The decisions of a step in operations of jax-js: the twin of src/decide/, for code that runs inside
- * `jit`, where a norm is never a number. A rule changes there and here; the tests hold one to the other.
+ * The decisions of a step in operations of jax-js, for code that runs inside `jit`, where a norm is never a
+ * number: the twin of clipping in src/decide/, and the quotients that its rules are, evaluated on arrays.
  *
  * Every function consumes the arrays that it is given and returns one that the caller owns. All are
  * float32 scalars, except for the history.
  */
 import { numpy as np } from "@jax-js/jax";
 import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
-import { ratioWhenZero } from "../../decide/rules/rule.js";
-import type { WhenZero } from "../../decide/rules/rule.js";
-import type { ScaleGradient } from "../../decide/rules/scale-gradient.js";
+import type { Quotient, StepFactors } from "../../decide/rules/rule.js";
+import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
-import { int32, normOf } from "./norms.js";
+import { int32, normOf, scalar } from "./norms.js";
+
+/** γ, made anew by each call. */
+export type ArrayRate = () => np.Array;
 
 /** The norms of a layer. Each call makes a new array: what a rule does not need is never computed. */
 export interface ArrayNorms {
@@ -21,74 +23,57 @@ export interface ArrayNorms {
   gradient(): np.Array;
   /** ‖u‖, or ‖d‖ for a joint denominator. */
   update(): np.Array;
-  /** γ. */
-  learningRate(): np.Array;
-  readonly weightDecay: number;
 }
 
 /** r, or null where it is 1 whatever the norms are. */
-export function trustRatioOf(rule: TrustRatio, norms: ArrayNorms): np.Array | null {
-  switch (rule.rule) {
-    case "none":
-      return null;
-    case "clip-update": {
-      if (rule.maxUnorm === 0) return null;
-      const quotient = quotientOf(norms.weight(), norms.update(), rule.maxUnorm);
-      return unlessZero(quotient, rule.whenZero, (ratio) => np.minimum(ratio, 1));
-    }
-    case "scale-update": {
-      const denominator = norms.update().add(rule.eps);
-      return unlessZero(quotientOf(norms.weight(), denominator, rule.coefficient), rule.whenZero);
-    }
-    case "scale-gradient":
-      return scaleGradientRatio(rule, norms);
-  }
-}
-
-function scaleGradientRatio(rule: ScaleGradient, norms: ArrayNorms): np.Array {
-  const weight = norms.weight();
-  const denominator = scaleGradientDenominator(rule, weight.ref, norms).add(rule.eps);
-  const quotient = quotientOf(weight, denominator, rule.coefficient);
-  return unlessZero(quotient, rule.whenZero, (ratio) => {
-    if (!rule.clip) return ratio;
-    const learningRate = norms.learningRate();
-    // For γ = 0 too, where 0/0 would say nothing: the step is 0 whatever r is.
-    const reached = ratio.ref.greaterEqual(learningRate.ref);
-    return np.where(reached.ref, 1, ratio.div(np.where(reached, 1, learningRate)));
-  });
-}
-
-function scaleGradientDenominator(
-  rule: ScaleGradient,
-  weight: np.Array,
+export function trustRatioOf(
+  trustRatio: TrustRatio,
   norms: ArrayNorms,
-): np.Array {
-  if (rule.denominator === "sum" && norms.weightDecay !== 0) {
-    return norms.gradient().add(weight.mul(norms.weightDecay));
-  }
-  weight.dispose();
-  return rule.denominator === "joint" ? norms.update() : norms.gradient();
+  factors: StepFactors<ArrayRate>,
+): np.Array | null {
+  const quotient = ruleOf(trustRatio).quotient(trustRatio, factors);
+  return quotient === null ? null : evaluated(quotient, norms);
 }
 
-/** η·‖w‖ / D, and whether both norms say anything. */
-interface Quotient {
-  readonly isZero: np.Array;
-  readonly ratio: np.Array;
-}
-
-function quotientOf(weight: np.Array, denominator: np.Array, coefficient: number): Quotient {
+function evaluated(quotient: Quotient<ArrayRate>, norms: ArrayNorms): np.Array {
+  const weight = norms.weight();
+  const denominator = denominatorOf(quotient, weight, norms);
   const isZero = np.minimum(weight.ref, denominator.ref).equal(0);
   const divisor = np.where(isZero.ref, 1, denominator);
-  return { isZero, ratio: weight.mul(coefficient).div(divisor) };
+  const ratio = weight.mul(quotient.coefficient).div(divisor);
+  return np.where(isZero, quotient.whenZero, limited(ratio, quotient.limit));
 }
 
-/** The zero-norm rule goes before all else: an r that stands for "no adaptation" is not clipped. */
-function unlessZero(
-  { isZero, ratio }: Quotient,
-  whenZero: WhenZero,
-  finish: (ratio: np.Array) => np.Array = (unchanged) => unchanged,
-): np.Array {
-  return np.where(isZero, ratioWhenZero(whenZero), finish(ratio));
+/** Borrows ‖w‖. */
+function denominatorOf(quotient: Quotient<unknown>, weight: np.Array, norms: ArrayNorms): np.Array {
+  const terms: [number, () => np.Array][] = [
+    [quotient.gradient, () => norms.gradient()],
+    [quotient.weight, () => weight.ref],
+    [quotient.update, () => norms.update()],
+  ];
+  return terms
+    .flatMap(([factor, norm]) => (factor === 0 ? [] : norm().mul(factor)))
+    .reduce((sum, term) => sum.add(term))
+    .add(quotient.eps);
+}
+
+function limited(ratio: np.Array, limit: number | ArrayRate | null): np.Array {
+  if (limit === null) return ratio;
+  const most = typeof limit === "number" ? scalar(limit) : limit();
+  const reached = ratio.ref.greaterEqual(most.ref);
+  return np.where(reached.ref, 1, ratio.div(np.where(reached, 1, most)));
+}
+
+/** Whether a rule asks for ‖c·g‖. */
+export function usesGradientNorm(trustRatio: TrustRatio): boolean {
+  const factors = { weightDecay: 0, learningRate: 0 };
+  return (ruleOf(trustRatio).quotient(trustRatio, factors)?.gradient ?? 0) !== 0;
+}
+
+/** Whether a rule asks for γ. */
+export function usesLearningRate(trustRatio: TrustRatio): boolean {
+  const factors = { weightDecay: 0, learningRate: "γ" } as const;
+  return ruleOf(trustRatio).quotient(trustRatio, factors)?.limit === "γ";
 }
 
 /** A layer's clipping factor, and its history for the next step. */

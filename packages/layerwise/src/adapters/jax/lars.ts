@@ -5,7 +5,7 @@ import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
 import { resolveOptions } from "../../options.js";
 import type { Hyperparameters, LARSOptions } from "../../options.js";
 import { emptyHistory } from "./clipping.js";
-import { clipToPercentile, globalClipScale, globalNormOf } from "./decide.js";
+import { clipToPercentile, globalClipScale, globalNormOf, usesGradientNorm } from "./decide.js";
 import { checkRate, rateAt } from "./learning-rate.js";
 import type { ArraySchedule } from "./learning-rate.js";
 import type { Mask } from "./masks.js";
@@ -235,9 +235,7 @@ function needsGradientNorm({
   trustRatio,
 }: Hyperparameters): boolean {
   return (
-    percentileClipping !== PERCENTILE_OFF ||
-    maxGradNorm !== null ||
-    (trustRatio.rule === "scale-gradient" && trustRatio.denominator !== "joint")
+    percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null || usesGradientNorm(trustRatio)
   );
 }
 

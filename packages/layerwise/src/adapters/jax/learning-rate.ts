@@ -2,7 +2,7 @@
 import { numpy as np } from "@jax-js/jax";
 import { checkInteger, checkNonNegative, shown } from "../../check.js";
 import type { Schedule } from "../../schedules.js";
-import { int32 } from "./norms.js";
+import { int32, scalar } from "./norms.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation } from "./transformation.js";
 import { isArray } from "./trees.js";
@@ -42,7 +42,7 @@ export function checkRate(lr: unknown): number | ArraySchedule {
 export function rateAt(lr: number | ArraySchedule, count: np.Array): np.Array {
   if (typeof lr === "number") {
     count.dispose();
-    return np.array(lr, { dtype: np.float32 });
+    return scalar(lr);
   }
   const rate: unknown = lr(count);
   if (isArray(rate) && rate.size === 1) return rate.reshape([]).astype(np.float32);

@@ -9,6 +9,11 @@ const MAGNITUDE = 0x7fffffff;
 const EXPONENT = 0x7f800000;
 const MANTISSA_BITS = 23;
 
+/** A float32 scalar. */
+export function scalar(value: number): np.Array {
+  return np.array(value, { dtype: np.float32 });
+}
+
 /** An int32 scalar: a plain number would make float32 of integers. */
 export function int32(value: number): np.Array {
   return np.array(value, { dtype: np.int32 });

@@ -2,12 +2,13 @@
 import type { numpy as np } from "@jax-js/jax";
 import { numpy } from "@jax-js/jax";
 import { checkNames, checkNonNegative, checkObject, shown } from "../../check.js";
+import type { StepFactors } from "../../decide/rules/rule.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
 import { DEFAULTS, resolveOptions } from "../../options.js";
 import type { TrustRatioOption } from "../../options.js";
-import { trustRatioOf } from "./decide.js";
-import type { ArrayNorms } from "./decide.js";
+import { trustRatioOf, usesLearningRate } from "./decide.js";
+import type { ArrayRate } from "./decide.js";
 import { checkRate, rateAt } from "./learning-rate.js";
 import type { ArraySchedule } from "./learning-rate.js";
 import { maskedLayers } from "./masks.js";
@@ -29,8 +30,10 @@ export function decayed(
 }
 
 /** What the ratio of a layer is taken from, beside the rule. All arrays are borrowed. */
-export interface Adaptation extends Pick<ArrayNorms, "gradient" | "learningRate" | "weightDecay"> {
+export interface Adaptation extends StepFactors<ArrayRate> {
   readonly weights: np.Array;
+  /** ‖c·g‖, made anew by each call. */
+  gradient(): np.Array;
   /** u, or d under a rule that goes before the momentum. */
   readonly update: np.Array;
 }
@@ -38,13 +41,14 @@ export interface Adaptation extends Pick<ArrayNorms, "gradient" | "learningRate"
 /** r of a layer, or null where it is 1 whatever the norms are. */
 export function layerRatio(
   rule: TrustRatio,
-  { weights, update, ...norms }: Adaptation,
+  { weights, update, gradient, ...factors }: Adaptation,
 ): np.Array | null {
-  return trustRatioOf(rule, {
-    ...norms,
+  const norms = {
     weight: () => normOf(weights.ref),
+    gradient,
     update: () => normOf(update.ref),
-  });
+  };
+  return trustRatioOf(rule, norms, factors);
 }
 
 /** Options of {@link scaleByTrustRatio}. */
@@ -87,12 +91,12 @@ export function scaleByTrustRatio(options: TrustRatioOptions = {}): GradientTran
   const { lr, trustRatioMask = true, weightDecayMask = true, ...others } = options;
   const values = resolveOptions("scaleByTrustRatio: options", { ...others, lr: 0 });
   const { trustRatio: rule, weightDecay } = values;
-  if (weightDecay !== 0 && rule.rule !== "scale-gradient") {
+  if (weightDecay !== 0 && placementOf(rule) === "after") {
     throw new RangeError(
       `weightDecay: got ${String(weightDecay)} with the rule ${shown(rule.rule)}; allowed is 0 there: put addDecayedWeights(${String(weightDecay)}) before the momentum`,
     );
   }
-  const rate = rule.rule === "scale-gradient" && rule.clip ? checkRate(lr) : null;
+  const rate = usesLearningRate(rule) ? checkRate(lr) : null;
   return overTrees("scaleByTrustRatio", {
     init: () => (rate === null ? [] : { count: int32(0) }),
     update(step, state) {
