@@ -3,7 +3,7 @@ import { numpy as np } from "@jax-js/jax";
 import { checkInteger } from "../../check.js";
 import { HISTORY_LENGTH, PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
 import { clipToPercentile } from "./decide.js";
-import { int32, normOf } from "./norms.js";
+import { computedOnce, int32, normOf } from "./norms.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -39,7 +39,7 @@ export function clipByPercentile(percentile: number): GradientTransformation {
         clips.map(({ history }) => history),
       );
       return [
-        updates.map((update, index) => update.mul(clips[index]!.scale)),
+        updates.map((update, index) => update.mul(computedOnce(clips[index]!.scale))),
         { count: count.add(int32(1)), norms: next },
       ];
     },

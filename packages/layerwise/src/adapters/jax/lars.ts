@@ -1,5 +1,5 @@
 /** LARS as a gradient transformation: the steps of docs/specification.md in operations of jax-js. */
-import { numpy as np, tree } from "@jax-js/jax";
+import { numpy as np } from "@jax-js/jax";
 import { checkObject, shown } from "../../check.js";
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
 import { resolveOptions } from "../../options.js";
@@ -11,7 +11,7 @@ import type { ArraySchedule } from "./learning-rate.js";
 import type { Mask } from "./masks.js";
 import { accumulated, zeroMomentum } from "./momentum.js";
 import type { LayerMomentum } from "./momentum.js";
-import { areFinite, int32, largestBits, normOf } from "./norms.js";
+import { areFinite, computedOnce, int32, isMade, normOf, runSizes, scalar } from "./norms.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { GradientTransformation, Layers, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -92,24 +92,23 @@ export function lars(options: LarsOptions): GradientTransformation {
         weights: weights[index]!,
         state: states[index]!,
         values: options[index]!,
-        bits: largestBits(gradient.ref),
+        sizes: runSizes(gradient.ref),
       }));
-      const isFinite = areFinite(steps.map(({ bits }) => bits.ref).reduce(np.maximum));
-      const shared = { count, rate: rateAt(resolved.lr, count.ref) };
+      const made = computedOnce(
+        steps.map(({ sizes }) => areFinite(sizes.ref)).reduce(np.minimum, int32(1)),
+      );
+      const shared = { count, made, rate: rateAt(resolved.lr, count.ref) };
       const results = decideClipping(steps, shared).map((clipped) => layerStep(clipped, shared));
       shared.rate.dispose();
-      const made = isFinite.ref.astype(np.int32);
       const next: LarsState = {
         skipped: skipped.add(int32(1).sub(made.ref)),
         count: count.add(made),
         layers: unflattened(
           step.structure,
-          results.map(({ state: after }, index) => keptIf(isFinite, after, states[index]!)),
+          results.map(({ state: after }) => after),
         ),
       };
-      const updates = results.map(({ update }) => np.where(isFinite.ref, update, 0));
-      isFinite.dispose();
-      return [updates, next];
+      return [results.map(({ update }) => update), next];
     },
   });
 }
@@ -174,20 +173,23 @@ function initialStates(layers: Layers, resolved: ResolvedLars): OptState {
 /** What all layers have in common in a step. Borrowed. */
 interface SharedStep {
   readonly count: np.Array;
+  /** int32: 1, or 0 where a gradient is not finite and nothing may change. */
+  readonly made: np.Array;
   readonly rate: np.Array;
 }
 
-/** A layer on its way through a step, which owns its arrays, but for the state: that is borrowed. */
+/** A layer on its way through a step, which owns its arrays. */
 interface LayerStep {
   readonly gradient: np.Array;
   readonly weights: np.Array;
   readonly state: LarsLayerState;
   readonly values: Hyperparameters;
-  readonly bits: np.Array;
+  /** {@link runSizes} of the gradient. */
+  readonly sizes: np.Array;
 }
 
 /** A layer whose clipping is decided. */
-interface ClippedStep extends Omit<LayerStep, "bits"> {
+interface ClippedStep extends Omit<LayerStep, "sizes"> {
   /** ‖c·g‖, or null where nothing asks for it. */
   readonly norm: np.Array | null;
   /** c, or null where nothing clips. */
@@ -196,8 +198,8 @@ interface ClippedStep extends Omit<LayerStep, "bits"> {
 }
 
 /** Steps 3 and 4 of the specification: percentile clipping, then the limit on all layers together. */
-function decideClipping(steps: readonly LayerStep[], { count }: SharedStep): ClippedStep[] {
-  const clipped = steps.map((step) => percentileClipped(step, count));
+function decideClipping(steps: readonly LayerStep[], shared: SharedStep): ClippedStep[] {
+  const clipped = steps.map((step) => percentileClipped(step, shared));
   const { maxGradNorm } = steps[0]?.values ?? { maxGradNorm: null };
   if (maxGradNorm === null) return clipped;
   const globalNorm = globalNormOf(clipped.map(({ norm }) => norm!.ref));
@@ -211,13 +213,16 @@ function decideClipping(steps: readonly LayerStep[], { count }: SharedStep): Cli
   return limited;
 }
 
-function percentileClipped({ bits, ...step }: LayerStep, count: np.Array): ClippedStep {
+function percentileClipped(
+  { sizes, ...step }: LayerStep,
+  { count, made }: SharedStep,
+): ClippedStep {
   const { gradient, values, state } = step;
   if (!needsGradientNorm(values)) {
-    bits.dispose();
+    sizes.dispose();
     return { ...step, norm: null, clip: null, gradientNorms: [] };
   }
-  const norm = normOf(gradient.ref, bits);
+  const norm = normOf(gradient.ref, sizes);
   const { gradientNorms } = state;
   if (Array.isArray(gradientNorms)) return { ...step, norm, clip: null, gradientNorms };
   const { scale, history } = clipToPercentile(
@@ -226,7 +231,12 @@ function percentileClipped({ bits, ...step }: LayerStep, count: np.Array): Clipp
     norm.ref,
     values.percentileClipping,
   );
-  return { ...step, norm: norm.mul(scale.ref), clip: scale, gradientNorms: history };
+  return {
+    ...step,
+    norm: norm.mul(scale.ref),
+    clip: scale,
+    gradientNorms: np.where(isMade(made), history, gradientNorms),
+  };
 }
 
 function needsGradientNorm({
@@ -242,7 +252,7 @@ function needsGradientNorm({
 /** Steps 4 to 8 of one layer. Consumes the step's own arrays. */
 function layerStep(
   step: ClippedStep,
-  { count, rate }: SharedStep,
+  { count, made, rate }: SharedStep,
 ): { update: np.Array; state: LarsLayerState } {
   const { gradient, weights, state, values, norm, clip, gradientNorms } = step;
   const rule = values.trustRatio;
@@ -257,38 +267,31 @@ function layerStep(
       weightDecay: values.weightDecay,
     });
 
-  const clipped = clip === null ? gradient : gradient.mul(clip);
-  let direction = decayed(clipped, weights, values.weightDecay, zeros);
+  const clipped = clip === null ? gradient : gradient.mul(computedOnce(clip));
+  const decaying = decayed(clipped, weights, values.weightDecay, zeros);
+  // A step that is not made has the direction 0 and, at its end, the factor 0: NaN times 0 would be NaN.
+  let direction = np.where(isMade(made), decaying, 0);
+  const factorOf = (factor: np.Array): np.Array => computedOnce(np.where(isMade(made), factor, 0));
   if (placement !== "after") {
     const ratio = ratioOf(direction);
     const factor = placement === "classic" ? times(rate.ref, ratio) : ratio;
-    if (factor !== null) direction = direction.mul(factor);
+    if (factor !== null) direction = direction.mul(factorOf(factor));
   }
   const { update, momentum } = accumulated(values, {
     direction,
     zeros,
-    momentum: tree.ref(state.momentum),
+    momentum: state.momentum,
     count,
+    made,
   });
   const ratio = placement === "after" ? ratioOf(update) : null;
+  const stepSize = placement === "classic" ? scalar(1) : times(rate.ref, ratio);
   weights.dispose();
   norm?.dispose();
-  return {
-    update: placement === "classic" ? update.neg() : update.mul(times(rate.ref, ratio).neg()),
-    state: { momentum, gradientNorms },
-  };
+  return { update: update.mul(factorOf(stepSize.neg())), state: { momentum, gradientNorms } };
 }
 
 /** A product whose second factor may be 1. Consumes both. */
 function times(factor: np.Array, ratio: np.Array | null): np.Array {
   return ratio === null ? factor : factor.mul(ratio);
-}
-
-/** The state after a step that was made, or before one that was skipped. Consumes both states. */
-function keptIf(isMade: np.Array, after: LarsLayerState, before: LarsLayerState): LarsLayerState {
-  return tree.map<np.Array, np.Array, LarsLayerState>(
-    (next, last) => np.where(isMade.ref, next, last),
-    after,
-    before,
-  );
 }

@@ -6,7 +6,7 @@ import { checkHyperparameters, DEFAULTS } from "../../options.js";
 import type { Hyperparameters } from "../../options.js";
 import { dequantized, inBlocks, quantized, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
-import { int32 } from "./norms.js";
+import { computedOnce, int32, isMade, scalar } from "./norms.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -43,6 +43,8 @@ export interface Accumulation {
   readonly momentum: LayerMomentum;
   /** int32, steps made before. Borrowed. */
   readonly count: np.Array;
+  /** int32: 0 keeps the momentum as it is, with a direction of 0. null: always 1. Borrowed. */
+  readonly made: np.Array | null;
 }
 
 /**
@@ -52,7 +54,7 @@ export interface Accumulation {
  */
 export function accumulated(
   values: MomentumValues,
-  { direction, zeros, momentum, count }: Accumulation,
+  { direction, zeros, momentum, count, made }: Accumulation,
 ): { update: np.Array; momentum: LayerMomentum } {
   if (Array.isArray(momentum)) {
     zeros?.dispose();
@@ -67,8 +69,14 @@ export function accumulated(
   const added =
     values.dampening === 0
       ? direction.ref
-      : direction.ref.mul(np.where(count.ref.equal(int32(0)), 1, 1 - values.dampening));
-  const sum = stored.ref.mul(values.momentum).add(added);
+      : direction.ref.mul(
+          computedOnce(np.where(count.ref.equal(int32(0)), 1, 1 - values.dampening)),
+        );
+  const decay =
+    made === null
+      ? values.momentum
+      : computedOnce(np.where(isMade(made), scalar(values.momentum), 1));
+  const sum = stored.ref.mul(decay).add(added);
   const next = zeros === null ? sum : np.where(zeros.ref, stored.ref, sum);
   stored.dispose();
   const update = values.nesterov
@@ -79,18 +87,29 @@ export function accumulated(
     zeros?.dispose();
     return { update: moved, momentum: next };
   }
-  return { update: moved, momentum: stepped(momentum, quantized(next), zeros) };
+  return { update: moved, momentum: movedBlocks(momentum, quantized(next), { zeros, made }) };
 }
 
-/** A block that skipZeros leaves alone altogether keeps its codes: rounding again could change them. */
-function stepped(before: PackedBlocks, after: PackedBlocks, zeros: np.Array | null): PackedBlocks {
-  if (zeros === null) {
+/**
+ * Blocks that are left alone altogether, by skipZeros or in a step that is not made, keep their codes: rounding
+ * again could change them.
+ */
+function movedBlocks(
+  before: PackedBlocks,
+  after: PackedBlocks,
+  { zeros, made }: Pick<Accumulation, "zeros" | "made">,
+): PackedBlocks {
+  const blocks = after.absmax.size;
+  const flags = [
+    ...(zeros === null ? [] : [inBlocks(zeros.notEqual(true).astype(np.int32)).max(1)]),
+    ...(made === null ? [] : [np.broadcastTo(made.ref, [blocks])]),
+  ];
+  if (flags.length === 0) {
     before.codes.dispose();
     before.absmax.dispose();
     return after;
   }
-  const blocks = after.absmax.size;
-  const isMoved = inBlocks(zeros.notEqual(true).astype(np.int32)).max(1).notEqual(int32(0));
+  const isMoved = flags.reduce(np.minimum).notEqual(int32(0));
   return {
     codes: np.where(isMoved.ref.reshape([blocks, 1]), after.codes, before.codes),
     absmax: np.where(isMoved, after.absmax, before.absmax),
@@ -132,6 +151,7 @@ export function trace(options: TraceOptions): GradientTransformation {
           direction,
           momentum: kept[index]!,
           count,
+          made: null,
         }),
       );
       const next = steps.map((step) => step.momentum);

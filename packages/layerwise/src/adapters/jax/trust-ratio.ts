@@ -13,7 +13,7 @@ import { checkRate, rateAt } from "./learning-rate.js";
 import type { ArraySchedule } from "./learning-rate.js";
 import { maskedLayers } from "./masks.js";
 import type { Mask } from "./masks.js";
-import { int32, normOf } from "./norms.js";
+import { computedOnce, int32, normOf } from "./norms.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { FlatStep, GradientTransformation } from "./transformation.js";
 
@@ -118,7 +118,7 @@ export function scaleByTrustRatio(options: TrustRatioOptions = {}): GradientTran
         });
         gradient.dispose();
         weights[index]!.dispose();
-        return ratio === null ? update : update.mul(ratio);
+        return ratio === null ? update : update.mul(computedOnce(ratio));
       });
       learningRate?.dispose();
       return [scaled, count === null ? [] : { count: count.add(int32(1)) }];
