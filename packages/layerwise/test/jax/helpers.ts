@@ -5,8 +5,8 @@ import { LARS, Parameter } from "../../src/index.js";
 import type { LARSOptions, ParamGroupOptions } from "../../src/index.js";
 import { applyUpdates } from "../../src/jax.js";
 import type { GradientTransformation, OptState } from "../../src/jax.js";
-import { codebookMidpoints } from "../../src/state/codebook.js";
 import { createDynamicMap } from "../../src/quantization.js";
+import { codebookMidpoints } from "../../src/state/codebook.js";
 import { relativeDifference } from "../helpers/numbers.js";
 import { gradientAt } from "../helpers/problem.js";
 import { randomArray } from "../helpers/random.js";
@@ -75,16 +75,10 @@ export function codesOf({ codes, absmax }: { codes: np.Array; absmax: np.Array }
 
 const midpoints = codebookMidpoints(createDynamicMap());
 
-/** Whether a value lies on the border between two codes that differ by one, up to `tolerance` of it. */
-export function isAtMidpoint(
-  value: number,
-  code: number,
-  other: number,
-  tolerance: number,
-): boolean {
-  if (Math.abs(code - other) !== 1) return false;
-  const midpoint = midpoints[Math.min(code, other)]!;
-  return Math.abs(value - midpoint) <= tolerance * Math.abs(midpoint);
+/** How far a value lies from the midpoint between two codes; Infinity if they are no neighbours. */
+export function distanceToMidpoint(value: number, code: number, other: number): number {
+  if (Math.abs(code - other) !== 1) return Infinity;
+  return Math.abs(value - midpoints[Math.min(code, other)]!);
 }
 
 /** What a trajectory is compared over. */
@@ -105,13 +99,24 @@ export interface RunOptions {
   groups?: (params: Parameter[]) => ParamGroupOptions[];
   /** Runs without jit. */
   eager?: boolean;
+  /** Sees both after each step. */
+  afterStep?: (both: StepOutcome) => void;
+}
+
+/** Both sides after a step. */
+export interface StepOutcome {
+  readonly core: LARS;
+  readonly coreParams: readonly Parameter[];
+  /** The gradients of the step. */
+  readonly gradients: readonly Float32Array[];
+  readonly state: OptState;
 }
 
 /** The same steps with a transformation and with the core. The caller disposes of nothing. */
 export function compare(
   transformation: GradientTransformation,
   coreOptions: LARSOptions,
-  { steps, shapes = SHAPES, zeros = 0, groups, eager = false, ...rest }: RunOptions,
+  { steps, shapes = SHAPES, zeros = 0, groups, eager = false, afterStep, ...rest }: RunOptions,
 ): Comparison {
   const sizes = shapes.map((shape) => shape.reduce((product, length) => product * length, 1));
   const gradient =
@@ -137,6 +142,7 @@ export function compare(
     (params as np.Array[]).forEach((array, layer) => {
       weights = Math.max(weights, relativeDifference(valuesOf(array), coreParams[layer]!.data));
     });
+    afterStep?.({ core, coreParams, gradients, state });
   }
   compiled?.dispose();
   return { weights, core, coreParams, state, params: params as np.Array[] };

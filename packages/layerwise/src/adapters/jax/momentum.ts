@@ -132,6 +132,9 @@ const TRACE_NAMES = ["momentum", "dampening", "nesterov", "optimBits", "min8bitS
 export function trace(options: TraceOptions): GradientTransformation {
   const given = checkObject("trace: options", options);
   checkNames("trace: options", given, TRACE_NAMES);
+  if (given.momentum === undefined) {
+    throw new TypeError("trace: momentum is missing; allowed is a number from 0 to below 1");
+  }
   const values = checkHyperparameters({ ...DEFAULTS, lr: 0, ...options });
   return overTrees("trace", {
     init: ({ shapes, structure }) => ({

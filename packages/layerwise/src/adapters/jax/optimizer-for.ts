@@ -10,7 +10,7 @@ import type { ParamGroupOptions } from "../../param-group.js";
 import { Parameter } from "../../parameter.js";
 import type { MaskOptions } from "./lars.js";
 import { maskedLayers } from "./masks.js";
-import { isArray, LayerShape, leafNames, subtreesAt } from "./trees.js";
+import { checkSomeLeaf, isArray, LayerShape, leafNames, subtreesAt } from "./trees.js";
 import type { ArrayTree } from "./trees.js";
 
 /** Options of {@link optimizerFor}: those of `LARS`, and masks. */
@@ -60,8 +60,9 @@ export class HostOptimizer {
   arrays(): ArrayTree {
     return tree.unflatten(
       this.#structure,
+      // jax-js copies at once, so that shared memory will do, whatever its type says.
       this.parameters.map(({ data, shape }) =>
-        np.array(Float32Array.from(data)).reshape([...shape]),
+        np.array(data as Float32Array<ArrayBuffer>).reshape([...shape]),
       ),
     );
   }
@@ -120,6 +121,7 @@ export function optimizerFor(
 
 function hostLayers(params: JsTree<HostLeaf>): HostLayers {
   const [leaves, structure] = tree.flatten(params);
+  checkSomeLeaf("params", leaves);
   const names = leafNames(structure);
   const own = new Set<Parameter>();
   const parameters = leaves.map((leaf, index) => {

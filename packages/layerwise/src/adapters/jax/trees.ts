@@ -44,9 +44,10 @@ export interface FlatTree<Leaf> {
   readonly structure: JsTreeDef;
 }
 
-/** @throws TypeError when a leaf is no array of jax-js */
+/** @throws TypeError when a leaf is no array of jax-js, or there is none */
 export function flattenArrays(what: string, arrays: ArrayTree): FlatTree<np.Array> {
   const [leaves, structure] = tree.flatten(arrays);
+  checkSomeLeaf(what, leaves);
   const names = leafNames(structure);
   leaves.forEach((leaf: unknown, index) => {
     if (!isArray(leaf)) {
@@ -56,6 +57,12 @@ export function flattenArrays(what: string, arrays: ArrayTree): FlatTree<np.Arra
     }
   });
   return { leaves, structure };
+}
+
+/** @throws TypeError for a tree without leaves */
+export function checkSomeLeaf(what: string, leaves: readonly unknown[]): void {
+  if (leaves.length > 0) return;
+  throw new TypeError(`${what}: got a tree without arrays; allowed is at least one array`);
 }
 
 /**

@@ -33,7 +33,7 @@ export function decayed(
 export interface Adaptation extends StepFactors<ArrayRate> {
   readonly weights: np.Array;
   /** ‖c·g‖, made anew by each call. */
-  gradient(): np.Array;
+  readonly gradient: () => np.Array;
   /** u, or d under a rule that goes before the momentum. */
   readonly update: np.Array;
 }
