@@ -163,10 +163,7 @@ export class Training {
   async #runStep(batch: BatchRange, events: TrainingEvents): Promise<Score> {
     const samples = batch.end - batch.begin;
     const started = performance.now();
-    const score = await this.#pool.gradients(
-      batch,
-      this.#parameters.map(({ grad }) => grad!),
-    );
+    const score = await this.#pool.gradients(batch, this.#parameters);
     this.#checkFinite(score.loss, "the loss");
     const computed = performance.now();
     const report = this.#stepOptimizer(samples);
