@@ -12,7 +12,8 @@ const budgets = {
   index: 18_500,
   quantization: 5_000,
   checkpoint: 5_000,
-  // The core, whose kernels optimizerFor runs, and the transformations; without jax-js, which is a peer.
+  // The core, whose kernels optimizerFor runs (17.2 KB), and the transformations (5.0 KB); without jax-js, which
+  // is a peer. A page that uses transformations alone loads 6.6 KB.
   jax: 24_000,
 };
 

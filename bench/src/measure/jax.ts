@@ -1,18 +1,16 @@
 /** A step of the library for jax-js against LARS in jax-js' own operations, on one device. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { perceptron } from "../models/perceptron.js";
-import { oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
 import { Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
+import { problemFor } from "../rivals/jax-problem.js";
+import type { JaxDevice } from "../rivals/jax-problem.js";
 import { jaxLars } from "../rivals/jax.js";
 import { hosted, transformation } from "../rivals/layerwise-jax.js";
 import { openPage } from "../rivals/page.js";
 import { ratioOf, spreadOf, timeInTurn } from "../timing.js";
 import type { Contender, Samples, Spread } from "../timing.js";
 import type { Effort } from "./in-new-process.js";
-
-export type JaxDevice = "cpu" | "wasm" | "webgpu";
 
 export interface JaxTask extends Effort {
   readonly device: JaxDevice;
@@ -35,14 +33,11 @@ export interface JaxTimes {
   readonly rows: readonly JaxRow[];
 }
 
-/** jax-js' cpu device interprets: microseconds an element. */
-const CPU_SIZE = 2 ** 14;
-
 /** Workers start while the event loop turns. */
 const WORKERS_START_MS = 300;
 
 export async function measure({ device, rounds }: JaxTask): Promise<JaxTimes> {
-  const problem = device === "cpu" ? oneLayer(CPU_SIZE) : perceptron();
+  const problem = problemFor(device);
   const { rivals, close } =
     device === "webgpu"
       ? await openPage(problem, "jax-in-page.js")
@@ -68,7 +63,7 @@ async function inNode(problem: Problem, device: "cpu" | "wasm"): Promise<(Rival 
   const inOperations = await jaxLars(problem, device);
   const hosts = ([32, 8] as const).flatMap((bits) =>
     [1, 2].flatMap((threads) =>
-      (["arrays", "values"] as const).map((gradients) =>
+      (["arrays", "own memory"] as const).map((gradients) =>
         hosted(problem, { gradients, bits, threads }),
       ),
     ),

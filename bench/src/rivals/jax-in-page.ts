@@ -1,6 +1,6 @@
 /** The rivals of jax-js on WebGPU: the script of a page, see page.ts. */
-import { perceptron } from "../models/perceptron.js";
 import type { Rival } from "../rival.js";
+import { problemFor } from "./jax-problem.js";
 import { jaxLars } from "./jax.js";
 import { transformation } from "./layerwise-jax.js";
 import type { PageCommands } from "./page.js";
@@ -9,7 +9,7 @@ let rivals: readonly Rival[] = [];
 
 const commands: PageCommands = {
   start: async () => {
-    const problem = perceptron();
+    const problem = problemFor("webgpu");
     rivals = [
       await jaxLars(problem, "webgpu"),
       transformation(problem, 32),

@@ -58,8 +58,8 @@ export function transformation(problem: Problem, bits: 8 | 32): Rival {
 
 /** How `optimizerFor` gets its gradients, and what becomes of the weights. */
 export interface HostChoice {
-  /** "arrays": gradients are read out of jax-js, and the weights go back; "values": neither. */
-  readonly gradients: "arrays" | "values";
+  /** "arrays": gradients are read out of jax-js, and the weights go back; "own memory": they are there already. */
+  readonly gradients: "arrays" | "own memory";
   readonly bits: 8 | 32;
   readonly threads: number;
 }
@@ -72,11 +72,12 @@ export function hosted(problem: Problem, { gradients, bits, threads }: HostChoic
   );
   const fresh = optimizer.optimizer.stateDict();
   const inJax = gradients === "arrays" ? arraysOf(problem.gradients) : null;
+  optimizer.parameters.forEach(({ grad }, index) => grad!.set(problem.gradients[index]!));
   return {
     name:
       gradients === "arrays"
         ? "`optimizerFor`, gradients read and weights given back"
-        : "`optimizerFor`, gradients read before",
+        : "`optimizerFor`, gradients in its memory",
     rule: "clip-update",
     bits,
     threads,
@@ -88,7 +89,7 @@ export function hosted(problem: Problem, { gradients, bits, threads }: HostChoic
     },
     step: () => {
       if (inJax === null) {
-        optimizer.step([...problem.gradients]);
+        optimizer.step();
       } else {
         optimizer.step(tree.ref(inJax));
         tree.dispose(optimizer.arrays());

@@ -1,8 +1,9 @@
 import { inNewProcess } from "../measure/in-new-process.js";
 import type { Effort } from "../measure/in-new-process.js";
-import type { JaxDevice, JaxTimes } from "../measure/jax.js";
+import type { JaxTimes } from "../measure/jax.js";
 import { spread } from "../results.js";
 import type { Table } from "../results.js";
+import type { JaxDevice } from "../rivals/jax-problem.js";
 import { hasBrowser } from "../rivals/page.js";
 
 const WHERE: Readonly<Record<JaxDevice, string>> = {

@@ -8,7 +8,7 @@ import type { LayerShape } from "./trees.js";
 /**
  * A tree of true and false with the structure of the parameters, or a prefix of it (`true` alone is one),
  * or a function that makes it from the tree of {@link LayerShape}:
- * `(shapes) => tree.map(({ ndim }) => ndim > 1, shapes)`. No arrays are passed to it, so there is nothing
+ * `(shapes) => tree.map(({ ndim }: LayerShape) => ndim > 1, shapes)`. No arrays are passed to it, so there is nothing
  * to consume.
  */
 export type Mask = JsTree<boolean> | ((shapes: JsTree<LayerShape>) => JsTree<boolean>);
