@@ -133,6 +133,13 @@ export default defineConfig(
     },
   },
   {
+    // jax-js' trees are a type that contains itself, which overflows this rule's stack.
+    files: ["packages/layerwise/test/jax/**/*.ts"],
+    rules: {
+      "@typescript-eslint/no-unsafe-class-instance-assignment": "off",
+    },
+  },
+  {
     files: ["**/*.js", "**/*.mjs"],
     languageOptions: {
       globals: {

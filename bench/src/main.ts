@@ -1,5 +1,5 @@
 /**
- * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,peers] [--at=25,resnet50]`.
+ * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,jax,peers] [--at=25,resnet50]`.
  * Writes results/<topic>.md and .json. With --at, only those lists of layers are measured, of topics that have such
  * lists, and the others keep what an earlier run has left.
  */
@@ -9,6 +9,7 @@ import type { Effort } from "./measure/in-new-process.js";
 import { readRaw, writeResults } from "./results.js";
 import type { Results, Selection } from "./results.js";
 import { checkTheCheck } from "./rival.js";
+import { jax } from "./topics/jax.js";
 import { memory } from "./topics/memory.js";
 import { overhead } from "./topics/overhead.js";
 import { peers } from "./topics/peers.js";
@@ -30,6 +31,7 @@ const TOPICS: Readonly<Record<string, Topic>> = {
   "small-layers": smallLayers,
   overhead,
   memory,
+  jax,
 };
 
 const { values } = parseArgs({

@@ -1,5 +1,6 @@
 /** How long a step takes: every rival on one list of layers, in turn, beside a copy. */
-import { model, oneLayer } from "../problem.js";
+import { model } from "../models/model.js";
+import { oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
 import { byExpectation, Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";

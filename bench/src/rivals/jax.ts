@@ -1,4 +1,4 @@
-/** jax-js: the same rule in its own operations, under `jit`, on its WebAssembly backend. */
+/** jax-js: the same rule in its own operations, under `jit`. */
 import { blockUntilReady, defaultDevice, init, jit, numpy as np, tree } from "@jax-js/jax";
 import type { Array as JaxArray } from "@jax-js/jax";
 import type { Problem } from "../problem.js";
@@ -11,9 +11,13 @@ export type JaxRival = Rival & { dispose(): void };
 /** Weights and momentum of all layers. */
 type State = [JaxArray[], JaxArray[]];
 
-export async function jaxLars(problem: Problem): Promise<JaxRival> {
-  await init("wasm");
-  defaultDevice("wasm");
+/** @param device of everything that jax-js makes from now on */
+export async function jaxLars(
+  problem: Problem,
+  device: "cpu" | "wasm" | "webgpu" = "wasm",
+): Promise<JaxRival> {
+  await init(device);
+  defaultDevice(device);
   const stepAll = jit((weights: JaxArray[], gradients: JaxArray[], momenta: JaxArray[]): State => {
     const next: State = [[], []];
     weights.forEach((layer, i) => {

@@ -1,6 +1,8 @@
 /** From a run's options to an optimizer of layerwise and its learning rates. */
-import { LARS, LARS32bit, LARS8bit, excludeFromAdaptation, presets, schedules } from "layerwise";
+import { presets, schedules } from "layerwise";
 import type { LARSOptions, Parameter } from "layerwise";
+import { optimizerFor } from "layerwise/jax";
+import type { HostOptimizer } from "layerwise/jax";
 
 export const OPTIMIZERS = ["sgd", "lars", "lars8bit", "lars32bit"] as const;
 
@@ -47,17 +49,14 @@ export function createOptimizer(
   name: OptimizerName,
   parameters: readonly Parameter[],
   options: LARSOptions,
-): LARS {
-  const groups = excludeFromAdaptation(parameters);
-  switch (name) {
-    case "lars8bit":
-      return new LARS8bit(groups, options);
-    case "lars32bit":
-      return new LARS32bit(groups, options);
-    case "sgd":
-    case "lars":
-      return new LARS(groups, options);
-  }
+): HostOptimizer {
+  const areMatrices = parameters.map(({ shape }) => shape.length > 1);
+  return optimizerFor([...parameters], {
+    ...options,
+    optimBits: name === "lars8bit" ? 8 : 32,
+    trustRatioMask: areMatrices,
+    weightDecayMask: areMatrices,
+  });
 }
 
 /** The options of layerwise for one of the compared optimizers. */

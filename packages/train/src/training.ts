@@ -1,7 +1,8 @@
 /** Trains one model with one optimizer: epochs of batches, with a checkpoint after each. */
 import { NonFiniteGradientError, Parameter } from "layerwise";
-import type { LARS, StepReport } from "layerwise";
+import type { StepReport } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
+import type { HostOptimizer } from "layerwise/jax";
 import { TrainingError, UsageError, messageOf } from "./errors.js";
 import type { GradientPool } from "./gradients/pool.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "./metrics.js";
@@ -38,7 +39,7 @@ export class Training {
   readonly #name: OptimizerName;
   readonly #pool: GradientPool;
   readonly #parameters: Parameter[];
-  readonly #optimizer: LARS;
+  readonly #optimizer: HostOptimizer;
   #position: Position = { epoch: 0, step: 0 };
 
   /** @throws UsageError when layerwise refuses the options */
@@ -71,7 +72,7 @@ export class Training {
       data.set(saved.data);
     }
     try {
-      this.#optimizer.loadStateDict({ step, layers });
+      this.#optimizer.optimizer.loadStateDict({ step, layers });
     } catch (error) {
       throw new UsageError(`checkpoint: ${messageOf(error)}`);
     }
@@ -103,7 +104,7 @@ export class Training {
     for (const parameter of this.#parameters) parameter.dispose();
   }
 
-  #createOptimizer(): LARS {
+  #createOptimizer(): HostOptimizer {
     const { options, stepsPerEpoch, rates } = this.#plan;
     const lr = learningRates(rates[this.#name]!, {
       schedule: options.schedule,
@@ -147,7 +148,7 @@ export class Training {
       testAccuracy: test.correct / testSet,
       seconds,
       samplesPerSecond: samples / seconds,
-      stateBytes: this.#optimizer.stateBytes,
+      stateBytes: this.#optimizer.optimizer.stateBytes,
     };
   }
 
@@ -163,10 +164,7 @@ export class Training {
   async #runStep(batch: BatchRange, events: TrainingEvents): Promise<Score> {
     const samples = batch.end - batch.begin;
     const started = performance.now();
-    const score = await this.#pool.gradients(
-      batch,
-      this.#parameters.map(({ grad }) => grad!),
-    );
+    const score = await this.#pool.gradients(batch, this.#parameters);
     this.#checkFinite(score.loss, "the loss");
     const computed = performance.now();
     const report = this.#stepOptimizer(samples);
@@ -185,7 +183,7 @@ export class Training {
   /** The gradients are sums over the samples of the batch: gradScale makes means of them. */
   #stepOptimizer(samples: number): StepReport {
     try {
-      return this.#optimizer.step({ gradScale: 1 / samples });
+      return this.#optimizer.step(undefined, { gradScale: 1 / samples });
     } catch (error) {
       if (!(error instanceof NonFiniteGradientError)) throw error;
       throw this.#failure("the gradient", error.layer);
@@ -226,6 +224,6 @@ export class Training {
   #checkpoint(): Checkpoint {
     const tensors: Checkpoint["tensors"] = {};
     for (const { name, shape, data } of this.#parameters) tensors[name!] = { shape, data };
-    return { ...this.#optimizer.stateDict(), tensors };
+    return { ...this.#optimizer.optimizer.stateDict(), tensors };
   }
 }

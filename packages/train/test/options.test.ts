@@ -1,5 +1,5 @@
 /** Options: defaults, what goes together, and that each changes what is trained. */
-import { LARS, LARS32bit, LARS8bit, Parameter } from "layerwise";
+import { Parameter } from "layerwise";
 import { describe, expect, test } from "vitest";
 import { defaultRate } from "../src/default-rates.js";
 import {
@@ -86,12 +86,25 @@ describe("defaults", () => {
 });
 
 describe("optimizers", () => {
-  test("each name is the class that it says", () => {
-    const classes = { sgd: LARS, lars: LARS, lars8bit: LARS8bit, lars32bit: LARS32bit };
+  test("each name has the bits and, on matrices, the rule that it says; biases have neither rule nor decay", () => {
+    const expected = {
+      sgd: { optimBits: 32, rule: "none" },
+      lars: { optimBits: 32, rule: "scale-gradient" },
+      lars8bit: { optimBits: 8, rule: "scale-gradient" },
+      lars32bit: { optimBits: 32, rule: "scale-gradient" },
+    };
     for (const name of OPTIMIZERS) {
-      const parameter = new Parameter(new Float32Array(8), { shape: [2, 4] });
+      const matrix = new Parameter(new Float32Array(8), { shape: [2, 4] });
+      const bias = new Parameter(new Float32Array(4));
       const options = optimizerOptions(name, checkOptions({ optimizer: name }), 1);
-      expect(createOptimizer(name, [parameter], options).constructor).toBe(classes[name]);
+      const { paramGroups } = createOptimizer(name, [bias, matrix], options).optimizer;
+      const seen = paramGroups.map(({ params, optimBits, trustRatio: { rule }, weightDecay }) => ({
+        ...{ params, optimBits, rule, decays: weightDecay > 0 },
+      }));
+      expect(seen).toEqual([
+        { params: [matrix], ...expected[name], decays: true },
+        { params: [bias], ...expected[name], rule: "none", decays: false },
+      ]);
     }
   });
 

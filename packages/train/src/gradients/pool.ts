@@ -3,6 +3,8 @@
  * same bits for any number of workers.
  */
 import { Worker } from "node:worker_threads";
+import { accumulate } from "layerwise";
+import type { Parameter } from "layerwise";
 import { sharedFloat32, sharedInt32 } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
 import type { ModelConfig, Score } from "../models/model.js";
@@ -80,15 +82,15 @@ export class GradientPool {
   /**
    * Adds up the gradients of the summed loss over part of the order.
    *
-   * @param sums is written: one array a parameter
+   * @param parameters whose gradients are written, in the order of the model's
    */
-  async gradients(batch: Range, sums: readonly Float32Array[]): Promise<Score> {
+  async gradients(batch: Range, parameters: readonly Parameter[]): Promise<Score> {
     const { slots } = this.#shared;
     const pieces = this.#pieces(batch);
     const scores: Score[] = [];
     let added = 0;
     const waiting = new Map<number, Score>();
-    for (const sum of sums) sum.fill(0);
+    for (const { grad } of parameters) grad?.fill(0);
     await this.#forEach(pieces, {
       // A piece goes into slot (piece mod slots), which must have been added up before.
       mayStart: (piece) => piece < added + slots.length,
@@ -101,7 +103,10 @@ export class GradientPool {
       done: (piece, score) => {
         waiting.set(piece, score);
         for (let next = waiting.get(added); next !== undefined; next = waiting.get(added)) {
-          addUp(sums, slots[added % slots.length]!);
+          const slot = slots[added % slots.length]!;
+          parameters.forEach((parameter, index) => {
+            accumulate(parameter, slot[index]!);
+          });
           scores.push(next);
           waiting.delete(added++);
         }
@@ -196,13 +201,6 @@ class PoolWorker {
   async close(): Promise<void> {
     await this.#worker.terminate();
   }
-}
-
-function addUp(sums: readonly Float32Array[], gradients: readonly Float32Array[]): void {
-  sums.forEach((sum, index) => {
-    const gradient = gradients[index]!;
-    for (let element = 0; element < sum.length; element++) sum[element]! += gradient[element]!;
-  });
 }
 
 /** Added in the order of the pieces. */

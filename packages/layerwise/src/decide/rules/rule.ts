@@ -10,11 +10,11 @@ export interface LayerNorms {
   readonly update: number;
 }
 
-/** The numbers that rules weigh the norms by. */
-export interface StepFactors {
+/** The numbers that rules weigh the norms by. Rules only pass γ on, so it may be an array of a device. */
+export interface StepFactors<Rate = number> {
   readonly weightDecay: number;
   /** γ, the learning rate of this step. */
-  readonly learningRate: number;
+  readonly learningRate: Rate;
 }
 
 /**
@@ -25,15 +25,15 @@ export interface StepFactors {
  *
  * So a rule stands in its own file, and whoever evaluates it, on numbers or on arrays of a device, knows no rule.
  */
-export interface Quotient {
+export interface Quotient<Rate = number> {
   readonly coefficient: number;
   /** What multiplies ‖c·g‖, ‖w‖ and ‖u‖ (or ‖d‖) in the denominator, and what is added. */
   readonly gradient: number;
   readonly weight: number;
   readonly update: number;
   readonly eps: number;
-  /** ≥ 0. A ratio at or above it becomes 1. */
-  readonly limit: number | null;
+  /** ≥ 0: a number, or γ as it was given. A ratio at or above it becomes 1. */
+  readonly limit: number | Rate | null;
   /** What stands for the ratio where ‖w‖ or the denominator is 0. */
   readonly whenZero: number;
 }
@@ -56,7 +56,7 @@ export interface TrustRatioRule<Fields> {
   /** Where the ratio goes: into d before the momentum (classic: together with γ), or into the step. */
   placement(fields: Fields): "classic" | "before" | "after";
   /** The ratio; null: it is 1. */
-  quotient(fields: Fields, factors: StepFactors): Quotient | null;
+  quotient<Rate>(fields: Fields, factors: StepFactors<Rate>): Quotient<Rate> | null;
 }
 
 export const WHEN_ZERO: readonly WhenZero[] = ["unit", "freeze"];

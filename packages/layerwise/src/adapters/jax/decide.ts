@@ -1,0 +1,124 @@
+/**
+ * The decisions of a step in operations of jax-js, for code that runs inside `jit`, where a norm is never a
+ * number: the twin of clipping in src/decide/, and the quotients that its rules are, evaluated on arrays.
+ *
+ * Every function consumes the arrays that it is given and returns one that the caller owns. All are
+ * float32 scalars, except for the history.
+ */
+import { numpy as np } from "@jax-js/jax";
+import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
+import type { Quotient, StepFactors } from "../../decide/rules/rule.js";
+import { ruleOf } from "../../decide/trust-ratio.js";
+import type { TrustRatio } from "../../decide/trust-ratio.js";
+import { int32, normOf, scalar } from "./norms.js";
+
+/** γ, made anew by each call. */
+export type ArrayRate = () => np.Array;
+
+/** The norms of a layer. Each call makes a new array: what a rule does not need is never computed. */
+export interface ArrayNorms {
+  /** ‖w‖ before the step. */
+  weight(): np.Array;
+  /** ‖c·g‖. */
+  gradient(): np.Array;
+  /** ‖u‖, or ‖d‖ for a joint denominator. */
+  update(): np.Array;
+}
+
+/** r, or null where it is 1 whatever the norms are. */
+export function trustRatioOf(
+  trustRatio: TrustRatio,
+  norms: ArrayNorms,
+  factors: StepFactors<ArrayRate>,
+): np.Array | null {
+  const quotient = ruleOf(trustRatio).quotient(trustRatio, factors);
+  return quotient === null ? null : evaluated(quotient, norms);
+}
+
+function evaluated(quotient: Quotient<ArrayRate>, norms: ArrayNorms): np.Array {
+  const weight = norms.weight();
+  const denominator = denominatorOf(quotient, weight, norms);
+  const isZero = np.minimum(weight.ref, denominator.ref).equal(0);
+  const divisor = np.where(isZero.ref, 1, denominator);
+  const ratio = weight.mul(quotient.coefficient).div(divisor);
+  return np.where(isZero, quotient.whenZero, limited(ratio, quotient.limit));
+}
+
+/** Borrows ‖w‖. */
+function denominatorOf(quotient: Quotient<unknown>, weight: np.Array, norms: ArrayNorms): np.Array {
+  const terms: [number, () => np.Array][] = [
+    [quotient.gradient, () => norms.gradient()],
+    [quotient.weight, () => weight.ref],
+    [quotient.update, () => norms.update()],
+  ];
+  return terms
+    .flatMap(([factor, norm]) => (factor === 0 ? [] : norm().mul(factor)))
+    .reduce((sum, term) => sum.add(term))
+    .add(quotient.eps);
+}
+
+function limited(ratio: np.Array, limit: number | ArrayRate | null): np.Array {
+  if (limit === null) return ratio;
+  const most = typeof limit === "number" ? scalar(limit) : limit();
+  const reached = ratio.ref.greaterEqual(most.ref);
+  return np.where(reached.ref, 1, ratio.div(np.where(reached, 1, most)));
+}
+
+/** Whether a rule asks for ‖c·g‖. */
+export function usesGradientNorm(trustRatio: TrustRatio): boolean {
+  const factors = { weightDecay: 0, learningRate: 0 };
+  return (ruleOf(trustRatio).quotient(trustRatio, factors)?.gradient ?? 0) !== 0;
+}
+
+/** Whether a rule asks for γ. */
+export function usesLearningRate(trustRatio: TrustRatio): boolean {
+  const factors = { weightDecay: 0, learningRate: "γ" } as const;
+  return ruleOf(trustRatio).quotient(trustRatio, factors)?.limit === "γ";
+}
+
+/** A layer's clipping factor, and its history for the next step. */
+export interface ArrayClip {
+  readonly scale: np.Array;
+  /** [100] norms. Not squared, as the core keeps them: the square of a float32 may be none. */
+  readonly history: np.Array;
+}
+
+/**
+ * Percentile clipping.
+ *
+ * @param history [100], anything on a first step
+ * @param count steps made before this one, int32
+ * @param norm ‖g‖, unclipped
+ * @param percentile 1 … 99: the index into the sorted history
+ */
+export function clipToPercentile(
+  history: np.Array,
+  count: np.Array,
+  norm: np.Array,
+  percentile: number,
+): ArrayClip {
+  const slots = np.arange(HISTORY_LENGTH, undefined, undefined, { dtype: np.int32 });
+  const slot = count.ref.add(int32(1)).mod(int32(HISTORY_LENGTH));
+  const isWritten = np.maximum(
+    slots.equal(slot).astype(np.int32),
+    count.equal(int32(0)).astype(np.int32),
+  );
+  const next = np.where(isWritten.notEqual(int32(0)), norm.ref, history);
+  const threshold = np.sort(next.ref).slice(percentile);
+  const isAbove = norm.ref.greater(threshold.ref);
+  const scale = np.where(isAbove.ref, threshold.div(np.where(isAbove, norm, 1)), 1);
+  return { scale, history: next };
+}
+
+/** PyTorch's `clip_grad_norm_` divides by the norm plus this. */
+const GLOBAL_EPSILON = 1e-6;
+
+/** min(1, maxGradNorm / (norm + 1e-6)). */
+export function globalClipScale(globalNorm: np.Array, maxGradNorm: number): np.Array {
+  return np.minimum(np.reciprocal(globalNorm.add(GLOBAL_EPSILON)).mul(maxGradNorm), 1);
+}
+
+/** The norm of all layers together, from the norms of each. */
+export function globalNormOf(norms: readonly np.Array[]): np.Array {
+  return normOf(np.stack([...norms]));
+}

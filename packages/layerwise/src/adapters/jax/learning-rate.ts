@@ -1,0 +1,74 @@
+/** Learning rates that can be used inside `jit`, where the count of steps is an array. */
+import { numpy as np } from "@jax-js/jax";
+import { checkInteger, checkNonNegative, shown } from "../../check.js";
+import type { Schedule } from "../../schedules.js";
+import { int32, scalar } from "./norms.js";
+import { overTrees } from "./transformation.js";
+import type { GradientTransformation } from "./transformation.js";
+import { isArray } from "./trees.js";
+
+/**
+ * The rate of a step, a float32 scalar, from the count of steps made before it, an int32 scalar. It consumes
+ * the count. Inside `jit` the count has no value: `count.item()` is an error there.
+ */
+export type ArraySchedule = (count: np.Array) => np.Array;
+
+/**
+ * Makes any schedule of numbers, `layerwise`'s own among them, usable inside `jit`: its rates of all steps
+ * in a table, 4 bytes each. Later steps have the rate of the last.
+ *
+ * @param schedule the rate of a step, counted from 0
+ * @param steps how many steps the table has, ≥ 1
+ * @throws TypeError or RangeError for other steps, and for a rate that is not a finite number ≥ 0
+ */
+export function tabulated(schedule: Schedule, steps: number): ArraySchedule {
+  checkInteger("tabulated: steps", steps, 1);
+  const rates = Float32Array.from({ length: steps }, (_, step) =>
+    checkNonNegative(`tabulated: the rate of step ${String(step)}`, schedule(step)),
+  );
+  return (count) => np.take(np.array(rates.slice()), np.minimum(count, int32(steps - 1)));
+}
+
+/** @throws TypeError or RangeError unless `lr` is a finite number ≥ 0 or a function */
+export function checkRate(lr: unknown): number | ArraySchedule {
+  if (typeof lr === "function") return lr as ArraySchedule;
+  if (lr === undefined) {
+    throw new TypeError("lr is missing; allowed is a number ≥ 0 or a function of the step count");
+  }
+  return checkNonNegative("lr", lr);
+}
+
+/** γ as a float32 scalar. Consumes the count. */
+export function rateAt(lr: number | ArraySchedule, count: np.Array): np.Array {
+  if (typeof lr === "number") {
+    count.dispose();
+    return scalar(lr);
+  }
+  const rate: unknown = lr(count);
+  if (isArray(rate) && rate.size === 1) return rate.reshape([]).astype(np.float32);
+  throw new TypeError(
+    `lr: the schedule gave ${shown(rate)}; allowed is a scalar array, made from the step count, which is an array too: wrap a schedule of numbers in tabulated(schedule, steps)`,
+  );
+}
+
+/**
+ * Multiplies updates by −γ: what turns a direction into what is added to the weights.
+ *
+ * Source: `optax.scale_by_learning_rate`.
+ *
+ * @param lr a number ≥ 0, or a schedule, whose state is the count of steps
+ */
+export function scaleByLearningRate(lr: number | ArraySchedule): GradientTransformation {
+  const checked = checkRate(lr);
+  return overTrees("scaleByLearningRate", {
+    init: () => ({ count: int32(0) }),
+    update({ updates, weights }, state) {
+      for (const each of weights ?? []) each.dispose();
+      const { count } = state as { count: np.Array };
+      const factor = rateAt(checked, count.ref).neg();
+      const scaled = updates.map((update) => update.mul(factor.ref));
+      factor.dispose();
+      return [scaled, { count: count.add(int32(1)) }];
+    },
+  });
+}

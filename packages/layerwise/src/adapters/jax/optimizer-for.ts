@@ -1,0 +1,176 @@
+/** The core's optimizers on arrays of jax-js: for loops that read their gradients out anyway. */
+import { numpy as np, tree } from "@jax-js/jax";
+import type { JsTree, JsTreeDef } from "@jax-js/jax";
+import { checkObject, shown } from "../../check.js";
+import { LARS } from "../../lars.js";
+import type { KernelOptions, StepOptions, StepReport } from "../../lars.js";
+import type { LARSOptions } from "../../options.js";
+import { resolveOptions } from "../../options.js";
+import type { ParamGroupOptions } from "../../param-group.js";
+import { Parameter } from "../../parameter.js";
+import type { MaskOptions } from "./lars.js";
+import { maskedLayers } from "./masks.js";
+import { checkSomeLeaf, isArray, LayerShape, leafNames, subtreesAt } from "./trees.js";
+import type { ArrayTree } from "./trees.js";
+
+/** Options of {@link optimizerFor}: those of `LARS`, and masks. */
+export type HostOptions = LARSOptions & MaskOptions;
+
+/** A layer: an array of jax-js, whose values are copied, or a parameter, which is used as it is. */
+export type HostLeaf = np.Array | Parameter;
+
+/** Gradients of a layer: an array of jax-js, or values on the CPU. null: the layer takes no part. */
+export type HostGradient = np.Array | Float32Array | null;
+
+/** What {@link optimizerFor} returns. */
+export class HostOptimizer {
+  /** The optimizer itself, with groups, state, `stateDict` and all. Masked layers are groups of their own. */
+  readonly optimizer: LARS;
+  /** The layers in the order of the tree's leaves. Those made from arrays lie in the kernels' memory. */
+  readonly parameters: readonly Parameter[];
+  readonly #structure: JsTreeDef;
+  readonly #own: ReadonlySet<Parameter>;
+
+  /** @internal See {@link optimizerFor}. */
+  constructor(layers: HostLayers, options: HostOptions, kernelOptions: KernelOptions) {
+    const { parameters, structure, own } = layers;
+    this.#structure = structure;
+    this.#own = own;
+    this.parameters = parameters;
+    const { weightDecayMask, trustRatioMask, ...others } = options;
+    // Before the groups, which repeat none of these checks: an error names "options".
+    resolveOptions("options", others);
+    const groups = groupsOf(layers, { weightDecayMask, trustRatioMask });
+    this.optimizer = new LARS(groups, others, kernelOptions);
+  }
+
+  /**
+   * Reads the gradients out and makes one step of the core.
+   *
+   * @param gradients a tree with the structure of the parameters; arrays of jax-js in it are consumed. Without
+   *   it, the gradients are those that the parameters have: write into `parameters[i].grad`
+   * @throws as `LARS.step` does, and TypeError for another structure
+   */
+  step(gradients?: JsTree<HostGradient>, options: StepOptions = {}): StepReport {
+    if (gradients !== undefined) this.#takeGradients(gradients);
+    return this.optimizer.step(options);
+  }
+
+  /** The weights as new arrays of jax-js on the default device, with the tree's structure. The caller owns them. */
+  arrays(): ArrayTree {
+    return tree.unflatten(
+      this.#structure,
+      // jax-js copies at once, so that shared memory will do, whatever its type says.
+      this.parameters.map(({ data, shape }) =>
+        np.array(data as Float32Array<ArrayBuffer>).reshape([...shape]),
+      ),
+    );
+  }
+
+  /** Gives back the state, and the memory of the parameters that were made from arrays. */
+  dispose(): void {
+    this.optimizer.dispose();
+    for (const parameter of this.#own) parameter.dispose();
+  }
+
+  #takeGradients(gradients: JsTree<HostGradient>): void {
+    const leaves = subtreesAt("gradients", this.#structure, gradients);
+    const names = leafNames(this.#structure);
+    leaves.forEach((gradient, index) => {
+      const parameter = this.parameters[index]!;
+      const values: unknown = isArray(gradient) ? gradient.dataSync() : gradient;
+      if (values !== null && !(values instanceof Float32Array)) {
+        throw new TypeError(
+          `gradients ${shown(names[index])}: got ${shown(values)}; allowed is a float32 array of jax-js, a Float32Array or null`,
+        );
+      }
+      parameter.grad = values;
+    });
+  }
+}
+
+interface HostLayers {
+  readonly parameters: readonly Parameter[];
+  readonly structure: JsTreeDef;
+  /** The parameters made here. */
+  readonly own: ReadonlySet<Parameter>;
+}
+
+/**
+ * The fast way on the CPU: the core's kernels, in place, on a copy of the parameters, for a loop that reads
+ * its gradients out. On the `wasm` device reading is a copy; on GPUs it waits for the device.
+ *
+ *     const optimizer = optimizerFor(tree.ref(params), { lr: 0.1, momentum: 0.9 });
+ *     optimizer.step(gradients);
+ *     params = optimizer.arrays();
+ *
+ * @param params a tree of float32 arrays of jax-js, which are consumed, or of `Parameter`, which are used as
+ *   they are
+ * @param options those of `LARS`, and masks
+ * @param kernelOptions how steps are run, as for `LARS`
+ * @throws TypeError or RangeError that names the option or layer, the value and what is allowed
+ */
+export function optimizerFor(
+  params: JsTree<HostLeaf>,
+  options: HostOptions,
+  kernelOptions: KernelOptions = {},
+): HostOptimizer {
+  checkObject("options", options);
+  return new HostOptimizer(hostLayers(params), options, kernelOptions);
+}
+
+function hostLayers(params: JsTree<HostLeaf>): HostLayers {
+  const [leaves, structure] = tree.flatten(params);
+  checkSomeLeaf("params", leaves);
+  const names = leafNames(structure);
+  const own = new Set<Parameter>();
+  const parameters = leaves.map((leaf, index) => {
+    if (leaf instanceof Parameter) return leaf;
+    const parameter = copied(leaf, names[index]!);
+    own.add(parameter);
+    return parameter;
+  });
+  return { parameters, structure, own };
+}
+
+function copied(leaf: unknown, name: string): Parameter {
+  if (!isArray(leaf)) {
+    throw new TypeError(
+      `params ${shown(name)}: got ${shown(leaf)}; allowed is an array of jax-js or a Parameter`,
+    );
+  }
+  const { shape } = leaf;
+  const values: unknown = leaf.dataSync();
+  if (!(values instanceof Float32Array)) {
+    throw new TypeError(`params ${shown(name)}: got ${shown(values)}; allowed is float32`);
+  }
+  const parameter = Parameter.allocate(shape, { name });
+  parameter.data.set(values);
+  return parameter;
+}
+
+/** A group for each combination of the masks that there is. */
+function groupsOf(
+  { parameters, structure }: HostLayers,
+  {
+    weightDecayMask = true,
+    trustRatioMask = true,
+  }: { [Name in keyof MaskOptions]: MaskOptions[Name] | undefined },
+): ParamGroupOptions[] {
+  const names = leafNames(structure);
+  const layers = parameters.map(
+    ({ name, shape }, index) => new LayerShape(name ?? names[index]!, shape),
+  );
+  const decays = maskedLayers("weightDecayMask", weightDecayMask, { layers, structure });
+  const adapts = maskedLayers("trustRatioMask", trustRatioMask, { layers, structure });
+  const groups = [true, false].flatMap((isAdapted) =>
+    [true, false].map((isDecayed): ParamGroupOptions => ({
+      params: parameters.filter(
+        (_, index) => adapts[index] === isAdapted && decays[index] === isDecayed,
+      ),
+      ...(isAdapted ? {} : { trustRatio: "none" }),
+      ...(isDecayed ? {} : { weightDecay: 0 }),
+    })),
+  );
+  return groups.filter(({ params }) => params.length > 0);
+}

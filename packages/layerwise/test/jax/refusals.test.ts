@@ -1,0 +1,274 @@
+/** What layerwise/jax refuses: the error names the option or layer, the value and what is allowed. */
+import { numpy as np } from "@jax-js/jax";
+import { beforeAll, describe, expect, it } from "vitest";
+import {
+  addDecayedWeights,
+  applyUpdates,
+  chain,
+  clipByPercentile,
+  lars,
+  lars8bit,
+  scaleByLearningRate,
+  scaleByTrustRatio,
+  tabulated,
+  trace,
+} from "../../src/jax.js";
+import type { GradientTransformation } from "../../src/jax.js";
+import { arrayOf, initWasm } from "./helpers.js";
+import type { Arrays } from "./helpers.js";
+
+beforeAll(initWasm);
+
+const options = { lr: 0.1, momentum: 0.9 } as const;
+
+/** What is refused, who refuses it, and what the error must say. */
+type Refusal = [string, () => unknown, typeof TypeError | typeof RangeError, readonly string[]];
+
+function expectRefusal(run: () => unknown, type: Refusal[2], parts: readonly string[]): void {
+  let thrown: unknown;
+  try {
+    run();
+  } catch (error) {
+    thrown = error;
+  }
+  expect(thrown).toBeInstanceOf(type);
+  for (const part of parts) expect((thrown as Error).message).toContain(part);
+}
+
+/** Options that a caller without types may pass. */
+function untyped(values: unknown): never {
+  return values as never;
+}
+
+const constructions: Refusal[] = [
+  [
+    "lars without options",
+    () => lars(untyped(undefined)),
+    TypeError,
+    ["options", "undefined", "allowed"],
+  ],
+  [
+    "lars without lr",
+    () => lars(untyped({ momentum: 0.9 })),
+    TypeError,
+    ["lr is missing", "allowed"],
+  ],
+  ["a negative lr", () => lars({ lr: -1 }), RangeError, ["lr: got -1", "allowed"]],
+  ["lr NaN", () => lars({ lr: NaN }), RangeError, ["lr: got NaN", "allowed"]],
+  ["lr as text", () => lars({ lr: untyped("0.1") }), TypeError, ["lr", '"0.1"', "allowed"]],
+  ["momentum 1", () => lars({ lr: 1, momentum: 1 }), RangeError, ["momentum: got 1", "allowed"]],
+  ["an unknown option", () => lars(untyped({ lr: 1, rate: 2 })), TypeError, ["rate", "allowed"]],
+  [
+    "both rule and maxUnorm",
+    () => lars({ lr: 1, maxUnorm: 1, trustRatio: "none" }),
+    TypeError,
+    ["maxUnorm", "trustRatio"],
+  ],
+  [
+    "an unknown rule",
+    () => lars({ lr: 1, trustRatio: untyped("lamb") }),
+    RangeError,
+    ["lamb", "allowed"],
+  ],
+  [
+    "nonFinite throw",
+    () => lars({ lr: 1, nonFinite: untyped("throw") }),
+    RangeError,
+    ['nonFinite: got "throw"', 'allowed is "skip"'],
+  ],
+  [
+    "32 bits under lars8bit",
+    () => lars8bit({ lr: 1, optimBits: 32 }),
+    RangeError,
+    ["optimBits: got 32", "allowed is 8"],
+  ],
+  [
+    "32 bits in args",
+    () => lars8bit({ lr: 1, args: { optimBits: 32 } }),
+    RangeError,
+    ["optimBits: got 32", "allowed is 8"],
+  ],
+  [
+    "percentile 100",
+    () => clipByPercentile(100),
+    RangeError,
+    ["clipByPercentile: percentile", "100", "allowed"],
+  ],
+  [
+    "percentile 0.5",
+    () => clipByPercentile(0.5),
+    RangeError,
+    ["clipByPercentile: percentile", "0.5", "allowed"],
+  ],
+  [
+    "a negative decay",
+    () => addDecayedWeights(-0.1),
+    RangeError,
+    ["weightDecay: got -0.1", "allowed"],
+  ],
+  ["trace without momentum", () => trace(untyped({})), TypeError, ["momentum"]],
+  [
+    "an unknown option of trace",
+    () => trace(untyped({ momentum: 0.9, decay: 1 })),
+    TypeError,
+    ["trace", "decay"],
+  ],
+  [
+    "nesterov with dampening",
+    () => trace({ momentum: 0.9, nesterov: true, dampening: 0.1 }),
+    RangeError,
+    ["nesterov"],
+  ],
+  [
+    "an unknown option of scaleByTrustRatio",
+    () => scaleByTrustRatio(untyped({ eps: 1 })),
+    TypeError,
+    ["eps", "allowed"],
+  ],
+  [
+    "decay after the momentum",
+    () => scaleByTrustRatio({ weightDecay: 0.1 }),
+    RangeError,
+    ["weightDecay: got 0.1", "clip-update", "addDecayedWeights(0.1)"],
+  ],
+  [
+    "clip without a rate",
+    () => scaleByTrustRatio({ trustRatio: { rule: "scale-gradient", clip: true } }),
+    TypeError,
+    ["lr is missing", "allowed"],
+  ],
+  ["a negative rate", () => scaleByLearningRate(-2), RangeError, ["lr: got -2", "allowed"]],
+  [
+    "a table of no steps",
+    () => tabulated(() => 1, 0),
+    RangeError,
+    ["tabulated: steps", "0", "allowed"],
+  ],
+  [
+    "a table of wrong rates",
+    () => tabulated((step) => (step === 2 ? NaN : 1), 4),
+    RangeError,
+    ["rate of step 2", "NaN", "allowed"],
+  ],
+];
+
+function update(
+  transformation: GradientTransformation,
+  {
+    params = { w: arrayOf([1, 2]) },
+    updates = { w: arrayOf([1, 1]) },
+    withParams = true,
+  }: {
+    params?: Arrays;
+    updates?: Arrays;
+    withParams?: boolean;
+  } = {},
+): unknown {
+  const state = transformation.init({ w: arrayOf([1, 2]) });
+  return transformation.update(updates, state, withParams ? params : undefined);
+}
+
+const steps: Refusal[] = [
+  [
+    "a tree without arrays",
+    () => lars(options).init([]),
+    TypeError,
+    ["lars: params", "a tree without arrays", "allowed"],
+  ],
+  [
+    "a number for an array",
+    () => lars(options).init(untyped({ a: { b: 3 } })),
+    TypeError,
+    ['lars: params "a/b"', "got 3", "allowed"],
+  ],
+  [
+    "update without params",
+    () => update(lars(options), { withParams: false }),
+    TypeError,
+    ["lars: params are missing", "allowed"],
+  ],
+  [
+    "decay without params",
+    () => update(addDecayedWeights(0.1), { withParams: false }),
+    TypeError,
+    ["addDecayedWeights: params are missing", "allowed"],
+  ],
+  [
+    "a ratio without params",
+    () => update(scaleByTrustRatio(), { withParams: false }),
+    TypeError,
+    ["scaleByTrustRatio: params are missing", "allowed"],
+  ],
+  [
+    "updates of integers",
+    () => update(lars(options), { updates: { w: np.array([1, 2], { dtype: np.int32 }) } }),
+    TypeError,
+    ["lars", "int32", "allowed is float32"],
+  ],
+  [
+    "params of another structure",
+    () => update(lars(options), { params: { v: arrayOf([1, 2]) } }),
+    TypeError,
+    ["lars: params", "allowed is the structure", "[w]"],
+  ],
+  [
+    "params of another shape",
+    () => update(lars(options), { params: { w: arrayOf([1, 2, 3]) } }),
+    RangeError,
+    ['layer "w"', "[3]", "[2]", "allowed"],
+  ],
+  [
+    "updates of another structure than the state",
+    () => update(lars(options), { updates: [arrayOf([1, 2])], params: [arrayOf([1, 2])] }),
+    TypeError,
+    ["lars: state", "allowed"],
+  ],
+  [
+    "a mask of another structure",
+    () => update(lars({ ...options, trustRatioMask: { v: true } })),
+    TypeError,
+    ["trustRatioMask", "allowed is the structure"],
+  ],
+  [
+    "a mask of numbers",
+    () => update(lars({ ...options, weightDecayMask: untyped({ w: 1 }) })),
+    TypeError,
+    ['weightDecayMask "w"', "got 1", "allowed is true or false"],
+  ],
+  [
+    "a schedule of numbers",
+    () => update(lars({ ...options, lr: untyped(() => 0.1) })),
+    TypeError,
+    ["lr: the schedule gave 0.1", "allowed", "tabulated"],
+  ],
+  [
+    "a schedule of vectors",
+    () => update(lars({ ...options, lr: (count) => (count.dispose(), arrayOf([1, 2])) })),
+    TypeError,
+    ["lr: the schedule gave", "scalar"],
+  ],
+  [
+    "states of another chain",
+    () => chain(trace({ momentum: 0.9 })).update([arrayOf([1])], [], [arrayOf([1])]),
+    TypeError,
+    ["chain: got 0 states", "allowed are 1"],
+  ],
+  [
+    "updates of another structure",
+    () => applyUpdates({ w: arrayOf([1]) }, [arrayOf([1])]),
+    TypeError,
+    ["applyUpdates: updates", "allowed"],
+  ],
+];
+
+describe("refusals at construction", () => {
+  it.each(constructions)("%s", (_, run, type, parts) => {
+    expectRefusal(run, type, parts);
+  });
+});
+
+describe("refusals of trees, masks and states", () => {
+  it.each(steps)("%s", (_, run, type, parts) => {
+    expectRefusal(run, type, parts);
+  });
+});

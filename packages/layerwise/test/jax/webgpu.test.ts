@@ -1,0 +1,247 @@
+/**
+ * layerwise/jax on a WebGPU device: the built library in headless Chromium, whose SwiftShader is a GPU in
+ * software, beside the core in Node.
+ */
+import { existsSync } from "node:fs";
+import { createServer } from "node:http";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import type * as Jax from "@jax-js/jax";
+import { build } from "esbuild";
+import { chromium } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LARS, Parameter } from "../../src/index.js";
+import type { BlockwiseMomentum, LARSOptions } from "../../src/index.js";
+import type * as Library from "../../src/jax.js";
+import { relativeDifference } from "../helpers/numbers.js";
+
+const executablePath = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
+const hasBrowser = existsSync(executablePath);
+if (!hasBrowser) {
+  console.warn(
+    `jax/webgpu.test.ts: no browser at ${executablePath} (set CHROMIUM_PATH): all of it is SKIPPED`,
+  );
+}
+
+const TIMEOUT_MS = 240_000;
+const STEPS = 50;
+
+/** Options that both understand, as they travel to the page. */
+type SharedOptions = Omit<LARSOptions, "lr" | "nonFinite"> & { lr: number };
+
+interface Run {
+  readonly bits: 8 | 32;
+  readonly options: SharedOptions;
+  readonly steps: number;
+  /** A step more, whose gradient has a NaN. */
+  readonly endsWithNaN: boolean;
+}
+
+interface Outcome {
+  device: string;
+  weights: number[][];
+  /** Words of the first layer's codes, where it has any. */
+  codes: number[] | null;
+  count: number;
+  skipped: number;
+}
+
+/** What page and Node start from. It travels as text and uses nothing else from this file. */
+const problem = {
+  sizes: [5000, 7, 700],
+  values(this: void, size: number, seed: number): Float32Array {
+    let state = seed;
+    return Float32Array.from({ length: size }, () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state / 2 ** 31 - 1;
+    });
+  },
+};
+
+/** Runs in the page. It travels as text as well. */
+async function scenario(
+  { init, defaultDevice, jit, numpy: np, tree }: typeof Jax,
+  { applyUpdates, lars, lars8bit }: typeof Library,
+  { sizes, values }: typeof problem,
+  run: Run,
+): Promise<Outcome> {
+  await init("webgpu");
+  defaultDevice("webgpu");
+  const optimizer = (run.bits === 8 ? lars8bit : lars)(run.options);
+  type Arrays = Jax.JsTree<Jax.numpy.Array>;
+  const step = jit((gradients: Arrays, state: Arrays, params: Arrays) => {
+    const [updates, next] = optimizer.update(gradients, state, tree.ref(params));
+    return [applyUpdates(params, updates), next] as Arrays;
+  }) as unknown as (...given: Arrays[]) => [Jax.numpy.Array[], Library.LarsState];
+  const arrays = (seed: number, broken = false): Jax.numpy.Array[] =>
+    sizes.map((size, layer) => {
+      const array = values(size, seed + layer);
+      if (broken && layer === 0) array[7] = NaN;
+      return np.array(array as Float32Array<ArrayBuffer>);
+    });
+  let params = arrays(1);
+  let state = optimizer.init(tree.ref(params)) as Library.LarsState;
+  for (let index = 0; index < run.steps; index++) {
+    [params, state] = step(arrays(100 * (index + 1)), state, params);
+  }
+  if (run.endsWithNaN) [params, state] = step(arrays(100, true), state, params);
+  const read = async (array: Jax.numpy.Array): Promise<number[]> =>
+    Array.from((await array.ref.data()) as Float32Array);
+  const [first] = state.layers as unknown as Library.LarsLayerState[];
+  const momentum = first!.momentum as { codes?: Jax.numpy.Array };
+  return {
+    device: params[0]!.device,
+    weights: await Promise.all(params.map(read)),
+    codes: momentum.codes === undefined ? null : await read(momentum.codes),
+    count: (await read(state.count))[0]!,
+    skipped: (await read(state.skipped))[0]!,
+  };
+}
+
+/** The same steps of the core. */
+function coreOutcome({ bits, options, steps }: Run): { params: Parameter[]; core: LARS } {
+  const { sizes, values } = problem;
+  const params = sizes.map((size, layer) => new Parameter(values(size, 1 + layer)));
+  const core = new LARS(params, { ...options, optimBits: bits }, { threads: 1 });
+  for (let index = 0; index < steps; index++) {
+    params.forEach((parameter, layer) => {
+      parameter.grad = values(parameter.size, 100 * (index + 1) + layer);
+    });
+    core.step();
+  }
+  return { params, core };
+}
+
+async function bundled(): Promise<string> {
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `
+        import * as jax from "@jax-js/jax";
+        import * as library from "layerwise/jax";
+        const problem = {
+          sizes: ${JSON.stringify(problem.sizes)},
+          ${problem.values.toString()},
+        };
+        globalThis.run = (options) => (${scenario.toString()})(jax, library, problem, options);
+      `,
+      resolveDir: fileURLToPath(new URL(".", import.meta.url)),
+    },
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+  });
+  return outputFiles[0]!.text;
+}
+
+async function serve(script: string): Promise<Server> {
+  const server = createServer(({ url = "" }, response) => {
+    if (url === "/bundle.js") {
+      response.writeHead(200, { "Content-Type": "text/javascript" }).end(script);
+    } else if (url === "/") {
+      response
+        .writeHead(200, { "Content-Type": "text/html" })
+        .end('<!doctype html><title>jax</title><script type="module" src="/bundle.js"></script>');
+    } else {
+      response.writeHead(204).end();
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
+}
+
+const base = { lr: 0.05, momentum: 0.9, weightDecay: 0.01 } as const;
+const cases: [string, Omit<Run, "steps" | "endsWithNaN">][] = [
+  ["lars", { bits: 32, options: base }],
+  [
+    "lars, scale-gradient with clip, global clipping",
+    {
+      bits: 32,
+      options: {
+        ...base,
+        maxGradNorm: 3,
+        trustRatio: { rule: "scale-gradient", clip: true, coefficient: 0.02 },
+      },
+    },
+  ],
+  [
+    "lars, percentile clipping, skipZeros, nesterov",
+    { bits: 32, options: { ...base, percentileClipping: 40, skipZeros: true, nesterov: true } },
+  ],
+  ["lars8bit", { bits: 8, options: base }],
+  [
+    "lars8bit, dampening, skipZeros",
+    { bits: 8, options: { ...base, dampening: 0.2, skipZeros: true } },
+  ],
+];
+
+describe.skipIf(!hasBrowser)("under jit on WebGPU in Chromium", { timeout: TIMEOUT_MS }, () => {
+  let server: Server;
+  let browser: Browser;
+  let page: Page;
+
+  beforeAll(async () => {
+    server = await serve(await bundled());
+    browser = await chromium.launch({
+      executablePath,
+      timeout: TIMEOUT_MS,
+      args: [
+        "--no-sandbox",
+        "--enable-unsafe-webgpu",
+        "--use-webgpu-adapter=swiftshader",
+        "--enable-features=Vulkan",
+      ],
+    });
+    page = await browser.newPage();
+    page.setDefaultTimeout(TIMEOUT_MS);
+    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    await page.waitForFunction("globalThis.run !== undefined");
+  }, TIMEOUT_MS);
+
+  afterAll(async () => {
+    await browser.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  function inPage(run: Run): Promise<Outcome> {
+    return page.evaluate(
+      (options) => (globalThis as unknown as { run: (run: Run) => Promise<Outcome> }).run(options),
+      run,
+    );
+  }
+
+  it.each(cases)(
+    "%s: weights within 1e-5 of the core's over 50 steps (float32 norms), codes apart in 1 of 1,000 at most",
+    async (_, given) => {
+      const run = { ...given, steps: STEPS, endsWithNaN: false };
+      const { device, weights, codes, count, skipped } = await inPage(run);
+      expect(device).toBe("webgpu");
+      expect([count, skipped]).toEqual([STEPS, 0]);
+      const { params, core } = coreOutcome(run);
+      weights.forEach((values, layer) => {
+        expect(relativeDifference(values, params[layer]!.data)).toBeLessThanOrEqual(1e-5);
+      });
+      if (given.bits === 32) {
+        expect(codes).toBeNull();
+        return;
+      }
+      const momentum = core.stateDict().layers[0]!.momentum as BlockwiseMomentum;
+      const bytes = new Uint8Array(Uint32Array.from(codes!).buffer).subarray(0, 5000);
+      const apart = momentum.codes.filter((code, index) => code !== bytes[index]);
+      expect(apart.length).toBeLessThanOrEqual(5);
+    },
+  );
+
+  it.each([32, 8] as const)(
+    "a NaN skips the step with %i bits, and changes nothing",
+    async (bits) => {
+      const run = { bits, options: base, steps: 3 };
+      const before = await inPage({ ...run, endsWithNaN: false });
+      const after = await inPage({ ...run, endsWithNaN: true });
+      expect(after).toEqual({ ...before, skipped: 1 });
+    },
+  );
+});
