@@ -138,7 +138,10 @@ function toBlocks(tf: TensorFlow, values: Tensor, blocks: number): Tensor {
 function nearestCodes(tf: TensorFlow, values: Tensor): Tensor {
   const sorted = tf.tensor(midpoints, [midpoints.length]);
   const { backendName } = tf.engine();
-  if (tf.getKernel("SearchSorted", backendName) !== undefined) return tf.lowerBound(sorted, values);
+  if (tf.getKernel("SearchSorted", backendName) !== undefined) {
+    // [1, size]: tf.lowerBound searches in rows.
+    return tf.reshape(tf.lowerBound(sorted, values), [values.size]);
+  }
   let codes = tf.fill([values.size], 0);
   for (let bit = BASE / 2; bit >= 1; bit /= 2) {
     const below = tf.gather(sorted, tf.cast(tf.add(codes, bit - 1), "int32"));

@@ -177,7 +177,7 @@ export function fromConfig(config: unknown): TensorFlowLARSOptions {
   return {
     ...revived(options, "learningRate"),
     ...(patterns === undefined ? {} : { variableOptions: patterns }),
-  } as TensorFlowLARSOptions;
+  } as unknown as TensorFlowLARSOptions;
 }
 
 function revivedPattern(pattern: unknown): Config {
