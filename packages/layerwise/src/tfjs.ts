@@ -7,6 +7,6 @@ export type {
   VariableOptions,
   VariablePattern,
 } from "./adapters/tfjs/options.js";
-export type { TensorFlow } from "./adapters/tfjs/tensorflow.js";
+export type { TensorFlowNamespace } from "./adapters/tfjs/tensorflow.js";
 export type { LARSOptions } from "./options.js";
 export { NonFiniteGradientError } from "./errors.js";

@@ -24,7 +24,14 @@ import type {
   VariableOptions,
 } from "./options.js";
 import type { Slot, Stepper } from "./stepper.js";
-import type { BaseOptimizer, NamedTensor, Tensor, TensorFlow, Variable } from "./tensorflow.js";
+import type {
+  BaseOptimizer,
+  NamedTensor,
+  Tensor,
+  TensorFlow,
+  TensorFlowNamespace,
+  Variable,
+} from "./tensorflow.js";
 import { fromTensors, layerStateOf, toTensors } from "./weights.js";
 import type { SavedLayer } from "./weights.js";
 
@@ -75,21 +82,31 @@ const created = new WeakMap<object, LARSClasses<unknown>>();
  * Makes the LARS optimizers for a TensorFlow.js, and registers them for `tf.loadLayersModel`.
  *
  * @param tf the namespace: `import * as tf from "@tensorflow/tfjs"` (4.x)
+ * @throws TypeError when it is something else
  */
-export function createLars<TF extends TensorFlow>(tf: TF): LARSClasses<TF> {
-  const known = created.get(tf);
+export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<TF> {
+  const known = created.get(checkedNamespace(tf));
   if (known !== undefined) return known as LARSClasses<TF>;
+  const called = tf as unknown as TensorFlow;
   const classes = {
-    LARS: createClass(tf, core.LARS, "LARS"),
-    LARS8bit: createClass(tf, core.LARS8bit, "LARS8bit"),
-    LARS32bit: createClass(tf, core.LARS32bit, "LARS32bit"),
+    LARS: createClass(called, core.LARS, "LARS"),
+    LARS8bit: createClass(called, core.LARS8bit, "LARS8bit"),
+    LARS32bit: createClass(called, core.LARS32bit, "LARS32bit"),
   };
   for (const cls of Object.values(classes)) {
-    tf.serialization.registerClass(cls as never, "layerwise");
+    called.serialization.registerClass(cls as never, "layerwise");
   }
   const typed = classes as unknown as LARSClasses<TF>;
   created.set(tf, typed);
   return typed;
+}
+
+function checkedNamespace(tf: unknown): object {
+  const given = tf as Partial<TensorFlowNamespace> | null | undefined;
+  if (typeof given?.engine === "function" && typeof given.Optimizer === "function") return given;
+  throw new TypeError(
+    `createLars: got ${shown(tf)}; allowed is the namespace of TensorFlow.js, import * as tf from "@tensorflow/tfjs"`,
+  );
 }
 
 function createClass(tf: TensorFlow, Core: CoreClass, className: string): object {

@@ -48,7 +48,18 @@ export interface BaseOptimizer {
 
 type Operand = Tensor | number;
 
-/** The namespace of TensorFlow.js: `@tensorflow/tfjs`, `@tensorflow/tfjs-core` or `@tensorflow/tfjs-node`. */
+/**
+ * The namespace of TensorFlow.js, as users give it: `@tensorflow/tfjs`, `@tensorflow/tfjs-core` or
+ * `@tensorflow/tfjs-node`. Its operations are generic in its own tensors, so that no structural type fits them;
+ * {@link TensorFlow} is how the adapter calls them.
+ */
+export interface TensorFlowNamespace {
+  readonly Optimizer: abstract new () => object;
+  readonly serialization: object;
+  engine(): object;
+}
+
+/** The same, as the adapter calls it. */
 export interface TensorFlow {
   readonly Optimizer: abstract new () => object;
   readonly serialization: { registerClass(cls: never, pkg?: string): unknown };
