@@ -29,7 +29,6 @@ import type { ClassName } from "./scenarios.js";
 
 const classNames = ["LARS", "LARS8bit", "LARS32bit"] as const satisfies readonly ClassName[];
 
-tf.env().set("IS_TEST", true); // No advice to install tfjs-node.
 const wasmFolder = dirname(
   createRequire(import.meta.url).resolve("@tensorflow/tfjs-backend-wasm/package.json"),
 );

@@ -5,16 +5,10 @@ import type { ParamGroup } from "../../param-group.js";
 import { Parameter, rebind } from "../../parameter.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
 import { liveMemory } from "./live-values.js";
-import type { ReadLive } from "./live-values.js";
+import type { LiveMemory } from "./live-values.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";
 import type { TensorFlow, Variable } from "./tensorflow.js";
-
-/** A step's weights that were copied, because others see the variable's buffer too. */
-interface OutOfPlace {
-  readonly variable: Variable;
-  readonly values: Float32Array;
-}
 
 export class HostStepper implements Stepper {
   readonly #tf: TensorFlow;
@@ -59,33 +53,42 @@ export class HostStepper implements Stepper {
     const copied = this.#bind(steps, live);
     try {
       const report = optimizer.step();
-      if (!report.skipped) for (const copy of copied) this.#assign(copy);
+      if (report.skipped) return report;
+      for (const { slot, variable } of steps) {
+        const copy = copied.get(slot);
+        if (copy === undefined) live.written(variable);
+        else this.#assign(variable, copy);
+      }
       return report;
     } finally {
       for (const { slot } of steps) this.#parameterOf(slot).grad = null;
     }
   }
 
-  /** Puts the parameters on the tensors' memory. Nothing may allocate tensors from here to the step's end. */
-  #bind(steps: readonly VariableStep[], live: ReadLive): OutOfPlace[] {
+  /**
+   * Puts the parameters on the tensors' memory. Nothing may allocate tensors from here to the step's end.
+   *
+   * @returns copies of weights whose buffer others see too
+   */
+  #bind(steps: readonly VariableStep[], live: LiveMemory): Map<Slot, Float32Array> {
     // First touch moves buffers from another backend here, which may make a heap grow.
     for (const { variable, gradient } of steps) {
-      live(variable);
-      live(gradient);
+      live.read(variable);
+      live.read(gradient);
     }
     const { backend } = this.#tf.engine();
-    const copied: OutOfPlace[] = [];
+    const copied = new Map<Slot, Float32Array>();
     for (const { slot, variable, gradient } of steps) {
       const parameter = this.#parameterOf(slot);
-      const values = live(variable);
+      const values = live.read(variable);
       if (this.#isOurs(variable) && backend.refCount(variable.dataId) === 1) {
         rebind(parameter, values);
       } else {
         const copy = values.slice();
         rebind(parameter, copy);
-        copied.push({ variable, values: copy });
+        copied.set(slot, copy);
       }
-      parameter.grad = live(gradient);
+      parameter.grad = live.read(gradient);
     }
     return copied;
   }
@@ -95,7 +98,7 @@ export class HostStepper implements Stepper {
     return this.#tf.engine().backendName !== "cpu" || this.#own.has(dataId);
   }
 
-  #assign({ variable, values }: OutOfPlace): void {
+  #assign(variable: Variable, values: Float32Array): void {
     const tensor = this.#tf.tensor(values, [...variable.shape], "float32");
     variable.assign(tensor);
     tensor.dispose();
