@@ -1,5 +1,4 @@
 /** What is stepped on: a list of layers, with seeded weights and gradients. */
-import { readFileSync } from "node:fs";
 import { fillNormal } from "./random.js";
 
 export interface LayerShape {
@@ -18,32 +17,11 @@ export interface Problem {
   readonly gradients: readonly Float32Array[];
 }
 
-/** Parameters of the models, as their papers and their reference implementations count them. */
-const MODEL_SIZES: Readonly<Record<string, number>> = {
-  resnet50: 25_557_032,
-  gpt2: 124_439_808,
-};
-
-/** The list of a model's layers. */
-export function modelFile(name: string): URL {
-  return new URL(`../data/${name}.json`, import.meta.url);
-}
-
 /** One layer of a size. */
 export function oneLayer(size: number): Problem {
   const exponent = Math.log2(size);
   const name = Number.isInteger(exponent) ? `2^${exponent}` : size.toLocaleString("en");
   return createProblem(name, [{ name: "layer", shape: [size] }]);
-}
-
-/** The layers of "resnet50" or "gpt2". @throws Error if they don't add up to the model */
-export function model(name: string): Problem {
-  const layers = JSON.parse(readFileSync(modelFile(name), "utf8")) as LayerShape[];
-  const size = layers.reduce((sum, layer) => sum + sizeOf(layer), 0);
-  if (size !== MODEL_SIZES[name]) {
-    throw new Error(`${name}: ${size} parameters; it has ${String(MODEL_SIZES[name])}`);
-  }
-  return createProblem(name, layers);
 }
 
 export function createProblem(name: string, layers: readonly LayerShape[]): Problem {
@@ -63,6 +41,6 @@ export function createProblem(name: string, layers: readonly LayerShape[]): Prob
   };
 }
 
-function sizeOf({ shape }: LayerShape): number {
+export function sizeOf({ shape }: LayerShape): number {
   return shape.reduce((product, length) => product * length, 1);
 }

@@ -3,7 +3,8 @@
  * Measured from outside, as the time of a step over as many layers of one element each, which is all of
  * that and next to no array.
  */
-import { createProblem, model, oneLayer } from "../problem.js";
+import { model } from "../models/model.js";
+import { createProblem, oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
 import { Judge } from "../rival.js";
 import type { Rival } from "../rival.js";

@@ -1,5 +1,6 @@
 /** ResNet-50's 161 layers against one layer of as many parameters. */
-import { model, oneLayer } from "../problem.js";
+import { model } from "../models/model.js";
+import { oneLayer } from "../problem.js";
 import { Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
 import { allocatedParameters, LarsRivals } from "../rivals/layerwise.js";

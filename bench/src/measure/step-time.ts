@@ -1,5 +1,6 @@
 /** How long a step takes: every rival on one list of layers, in turn, beside a copy. */
-import { model, oneLayer } from "../problem.js";
+import { model } from "../models/model.js";
+import { oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
 import { byExpectation, Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
@@ -7,7 +8,7 @@ import { Copy } from "../rivals/copy.js";
 import { jaxLars } from "../rivals/jax.js";
 import { allocatedParameters, LarsRivals, outsideParameters } from "../rivals/layerwise.js";
 import { plainLoop } from "../rivals/plain-loop.js";
-import { tfjsMomentum } from "../rivals/tfjs.js";
+import { tfjsMomentum } from "../rivals/tfjs-node.js";
 import { bytesPerParameter } from "../rules.js";
 import type { Computed } from "../rules.js";
 import { ratioOf, spreadOf, timeInTurn } from "../timing.js";

@@ -1,6 +1,6 @@
 /** Writes data/resnet50.json and data/gpt2.json from the architectures: `npm run data`. */
 import { writeFileSync } from "node:fs";
-import { modelFile } from "../problem.js";
+import { modelFile } from "./model.js";
 import { gpt2 } from "./gpt2.js";
 import { resnet50 } from "./resnet50.js";
 

@@ -14,16 +14,6 @@ export interface DeviceNorms {
   readonly update: Tensor | null;
 }
 
-/**
- * The Euclidean norm, as a scalar. Divided by the largest magnitude first: squares of float32 numbers leave
- * float32's range from 1e19 on, and below 1e-23.
- */
-export function norm(tf: TensorFlow, x: Tensor): Tensor {
-  const largest = tf.max(tf.abs(x));
-  const scale = tf.where(tf.greater(largest, 0), largest, tf.scalar(1));
-  return tf.mul(scale, tf.sqrt(tf.sum(tf.square(tf.div(x, scale)))));
-}
-
 /** A trust ratio. The twin of `trustRatioOf`. */
 export function evaluateQuotient(
   tf: TensorFlow,

@@ -7,7 +7,6 @@ import { ruleOf } from "../../decide/trust-ratio.js";
 import { directionEquation, unscaledEquation, updateEquation } from "../../equation.js";
 import { NonFiniteGradientError } from "../../errors.js";
 import { referenceKernel } from "../../kernels/reference.js";
-import type { UpdateEquation } from "../../kernels/kernel.js";
 import { rateAt } from "../../lars.js";
 import { momentumAs, wantedMomentum } from "../../layer.js";
 import type { Hyperparameters, LARSOptions } from "../../options.js";
@@ -17,14 +16,21 @@ import {
   emptyHistory,
   evaluateQuotient,
   globalClipScale,
-  norm,
 } from "./device-decide.js";
 import { decode, download, encode, tensorsOf, upload } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
+import { norm, TensorPasses } from "./device-passes.js";
+import type {
+  DeviceEquation,
+  DevicePasses,
+  FlatTensors,
+  Measured,
+} from "./device-passes.js";
 import { hyperparametersOf } from "./options.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";
 import type { Tensor, TensorData, TensorFlow, Variable } from "./tensorflow.js";
+import { WebGPUPasses } from "./webgpu-passes.js";
 
 /** A variable's state; the tensors are kept until a step replaces them. */
 interface DeviceLayer {
@@ -37,28 +43,17 @@ interface DeviceLayer {
   history: Tensor | null;
 }
 
-/** A layer on its way through a step. All tensors are flat, or scalars. */
+/** A layer on its way through a step. */
 interface LayerStep {
   readonly layer: DeviceLayer;
   readonly variable: Variable;
   readonly learningRate: number;
-  readonly weights: Tensor;
-  readonly gradient: Tensor;
-  /** Decoded; null without momentum. */
-  readonly momentum: Tensor | null;
-  readonly gradientNorm: Tensor;
-  readonly isFinite: Tensor;
+  readonly tensors: FlatTensors;
+  readonly norms: Measured;
   /** null: 1 */
   clipScale: Tensor | null;
   history: Tensor | null;
 }
-
-/** An equation whose factors may be scalars of the device. */
-type DeviceEquation = {
-  readonly [Key in keyof UpdateEquation]: UpdateEquation[Key] extends number
-    ? number | Tensor
-    : UpdateEquation[Key];
-};
 
 export class DeviceStepper implements Stepper {
   readonly #tf: TensorFlow;
@@ -67,12 +62,14 @@ export class DeviceStepper implements Stepper {
   readonly #layers = new Map<Slot, DeviceLayer>();
   #stepCount = 0;
   readonly #watch: FiniteWatch;
+  #passes: DevicePasses;
 
   constructor(tf: TensorFlow, Core: CoreClass, options: LARSOptions) {
     this.#tf = tf;
     this.#Core = Core;
     this.#options = options;
     this.#watch = new FiniteWatch(tf);
+    this.#passes = passesOf(tf);
   }
 
   get stateBytes(): number {
@@ -92,12 +89,14 @@ export class DeviceStepper implements Stepper {
   step(steps: readonly VariableStep[], lr: LARSOptions["lr"]): null {
     this.#watch.throwIfBroken();
     const tf = this.#tf;
+    this.#passes = passesOf(tf);
     tf.tidy(() => {
       const begun = steps.map((step) => this.#begin(step, lr));
-      const isFinite = tf.all(tf.stack(begun.map((step) => step.isFinite)));
+      const isFinite = tf.all(tf.stack(begun.map(({ norms }) => norms.isFinite)));
       this.#clip(begun);
       for (const step of begun) this.#apply(step, this.#trustRatio(step), isFinite);
-      this.#watch.note(begun.filter(throws).map(({ layer, isFinite }) => [layer.slot, isFinite]));
+      const watched = begun.filter(({ layer }) => layer.values.nonFinite === "throw");
+      this.#watch.note(watched.map(({ layer, norms }) => [layer.slot, norms.isFinite]));
     });
     this.#stepCount++;
     this.#watch.read();
@@ -107,20 +106,59 @@ export class DeviceStepper implements Stepper {
   #begin({ slot, variable, gradient }: VariableStep, lr: LARSOptions["lr"]): LayerStep {
     const tf = this.#tf;
     const layer = this.#layerOf(slot);
-    const flat = tf.reshape(gradient, [slot.size]);
-    const { momentum } = layer;
+    const { momentum, values } = layer;
+    const tensors = {
+      weights: tf.reshape(variable, [slot.size]),
+      gradient: tf.reshape(gradient, [slot.size]),
+      momentum: momentum === null ? null : decode(tf, momentum, slot.size),
+    };
     return {
       layer,
       variable,
       learningRate: rateAt(slot.options.lr ?? lr, this.#stepCount),
-      weights: tf.reshape(variable, [slot.size]),
-      gradient: flat,
-      momentum: momentum === null ? null : decode(tf, momentum, slot.size),
-      gradientNorm: norm(tf, flat),
-      isFinite: tf.all(tf.isFinite(flat)),
+      tensors,
+      norms: this.#measure(layer, tensors, { clipScale: null, isLast: !clips(values) }),
       clipScale: null,
       history: null,
     };
+  }
+
+  /**
+   * The norms that a layer's rule asks for.
+   *
+   * @param isLast false: clipping will change ‖u‖, which is left out
+   */
+  #measure(
+    layer: DeviceLayer,
+    tensors: FlatTensors,
+    { clipScale, isLast }: { clipScale: Tensor | null; isLast: boolean },
+  ): Measured {
+    const { values } = layer;
+    const { weights, update } = ruleOf(values.trustRatio).measures(values.trustRatio);
+    if (update === "nothing" || !isLast) {
+      return this.#passes.measure(tensors, { weights, update: null });
+    }
+    const gradientFactor = (factor: number): number | Tensor => scaled(this.#tf, factor, clipScale);
+    if (update === "direction") {
+      const equation = directionEquation(values, { gradientScale: 1 });
+      return this.#passes.measure(
+        { ...tensors, momentum: null },
+        {
+          weights,
+          update: { ...equation, gradientFactor: gradientFactor(equation.gradientFactor) },
+        },
+      );
+    }
+    const isFirst = tensors.momentum === null;
+    const equation = unscaledEquation(values, { gradientScale: 1, isFirst });
+    return this.#passes.measure(tensors, {
+      weights,
+      update: {
+        ...equation,
+        gradientFactor: gradientFactor(equation.gradientFactor),
+        accumulation: this.#accumulation(layer, equation.accumulation),
+      },
+    });
   }
 
   #clip(steps: readonly LayerStep[]): void {
@@ -130,7 +168,7 @@ export class DeviceStepper implements Stepper {
       if (percentileClipping === PERCENTILE_OFF || step.layer.history === null) continue;
       const { history, stepCount } = step.layer;
       const now = tf.add(stepCount, 1);
-      const clip = clipToPercentile(tf, history, now, step.gradientNorm, percentileClipping);
+      const clip = clipToPercentile(tf, history, now, step.norms.gradient, percentileClipping);
       step.clipScale = clip.scale;
       step.history = clip.history;
     }
@@ -144,8 +182,8 @@ export class DeviceStepper implements Stepper {
   }
 
   /** ‖c·g‖ */
-  #clippedNorm({ clipScale, gradientNorm }: LayerStep): Tensor {
-    return times(this.#tf, clipScale, gradientNorm);
+  #clippedNorm({ clipScale, norms }: LayerStep): Tensor {
+    return times(this.#tf, clipScale, norms.gradient);
   }
 
   /** r as a scalar; null: 1. */
@@ -155,47 +193,41 @@ export class DeviceStepper implements Stepper {
     const rule = ruleOf(trustRatio);
     const quotient = rule.quotient(trustRatio, { weightDecay, learningRate });
     if (quotient === null) return null;
-    const wanted = rule.measures(trustRatio);
+    const { clipScale, norms, tensors } = step;
+    const isMeasured = clipScale === null;
+    const { weights, update } = isMeasured
+      ? norms
+      : this.#measure(layer, tensors, { clipScale, isLast: true });
     return evaluateQuotient(this.#tf, quotient, {
       gradient: this.#clippedNorm(step),
-      weight: wanted.weights ? norm(this.#tf, step.weights) : null,
-      update: wanted.update === "nothing" ? null : this.#updateNorm(step, wanted.update),
+      weight: weights,
+      update,
     });
-  }
-
-  #updateNorm(step: LayerStep, of: "direction" | "update"): Tensor {
-    const { values } = step.layer;
-    const history = { gradientScale: 1, isFirst: step.momentum === null };
-    const equation =
-      of === "direction" ? directionEquation(values, history) : unscaledEquation(values, history);
-    const clipped = {
-      ...equation,
-      gradientFactor: scaled(this.#tf, equation.gradientFactor, step.clipScale),
-    };
-    const momentum = of === "direction" ? null : step.momentum;
-    return norm(this.#tf, this.#evaluate(step, momentum, clipped).update);
   }
 
   /** Writes weights and state, unless a gradient of the step is not finite. */
   #apply(step: LayerStep, ratio: Tensor | null, isFinite: Tensor): void {
     const tf = this.#tf;
-    const { layer, variable, weights } = step;
-    const equation = this.#equation(step, ratio);
-    const { momentum, update } = this.#evaluate(step, step.momentum, equation);
-    const next = tf.sub(weights, tf.mul(update, equation.stepSize));
-    variable.assign(tf.reshape(tf.where(isFinite, next, weights), [...variable.shape]));
+    const { layer, variable, tensors } = step;
+    const applied = this.#passes.apply(tensors, this.#equation(step, ratio), isFinite);
+    variable.assign(tf.reshape(applied.weights, [...variable.shape]));
     const replace = (before: Tensor, after: Tensor): Tensor => {
-      const kept = tf.keep(tf.where(isFinite, after, before));
+      const kept = tf.keep(after);
       before.dispose();
       return kept;
     };
-    layer.stepCount = replace(layer.stepCount, tf.add(layer.stepCount, 1));
+    const either = (before: Tensor, after: Tensor): Tensor =>
+      replace(before, tf.where(isFinite, after, before));
+    layer.stepCount = either(layer.stepCount, tf.add(layer.stepCount, 1));
     if (layer.history !== null && step.history !== null) {
-      layer.history = replace(layer.history, step.history);
+      layer.history = either(layer.history, step.history);
     }
-    if (layer.momentum === null) return;
-    const touched = layer.values.skipZeros ? tf.notEqual(step.gradient, 0) : null;
-    layer.momentum = replaced(layer.momentum, encode(tf, layer.momentum, momentum, touched), replace);
+    if (layer.momentum === null || applied.momentum === null) return;
+    const touched = layer.values.skipZeros ? tf.notEqual(tensors.gradient, 0) : null;
+    const encoded = encode(tf, layer.momentum, applied.momentum, touched);
+    // Values that were left as they were have other codes when they are encoded again.
+    const isExact = encoded.kind === "float32";
+    layer.momentum = replaced(layer.momentum, encoded, isExact ? replace : either);
   }
 
   /**
@@ -204,10 +236,11 @@ export class DeviceStepper implements Stepper {
    */
   #equation(step: LayerStep, ratio: Tensor | null): DeviceEquation {
     const tf = this.#tf;
-    const { values } = step.layer;
-    const { learningRate, clipScale } = step;
-    const scalars = { learningRate, gradientScale: 1, trustRatio: 1 };
-    const equation = updateEquation(values, { ...scalars, isFirst: step.momentum === null });
+    const { layer, learningRate, clipScale } = step;
+    const { values } = layer;
+    const isFirst = step.tensors.momentum === null;
+    const scalars = { learningRate, gradientScale: 1, trustRatio: 1, isFirst };
+    const equation = updateEquation(values, scalars);
     const isAfter = ruleOf(values.trustRatio).placement(values.trustRatio) === "after";
     const [inDirection, inStep] = isAfter ? [null, ratio] : [ratio, null];
     return {
@@ -215,51 +248,16 @@ export class DeviceStepper implements Stepper {
       gradientFactor: scaled(tf, scaled(tf, equation.gradientFactor, clipScale), inDirection),
       weightFactor: scaled(tf, equation.weightFactor, inDirection),
       stepSize: scaled(tf, equation.stepSize, inStep),
-      accumulation: this.#accumulation(step, equation.accumulation),
+      accumulation: this.#accumulation(layer, equation.accumulation),
     };
   }
 
   /** Without dampening on a layer's first step, which only the device knows. */
-  #accumulation({ layer, momentum }: LayerStep, later: number): number | Tensor {
-    const { values, stepCount } = layer;
+  #accumulation({ values, stepCount, momentum }: DeviceLayer, later: number): number | Tensor {
     if (momentum === null || values.dampening === 0) return later;
     const tf = this.#tf;
     const { accumulation } = unscaledEquation(values, { gradientScale: 1, isFirst: true });
     return tf.where(tf.equal(stepCount, 0), tf.scalar(accumulation), tf.scalar(later));
-  }
-
-  /** m and u of an equation. */
-  #evaluate(
-    step: LayerStep,
-    momentum: Tensor | null,
-    equation: DeviceEquation,
-  ): { momentum: Tensor; update: Tensor } {
-    const tf = this.#tf;
-    const { weights, gradient } = step;
-    let direction = tf.mul(gradient, equation.gradientFactor);
-    if (equation.weightFactor !== 0) {
-      direction = tf.add(direction, tf.mul(weights, equation.weightFactor));
-    }
-    let next = direction;
-    if (momentum !== null) {
-      const factor =
-        step.layer.values.dampening === 0
-          ? equation.accumulation
-          : this.#accumulation(step, 1 - step.layer.values.dampening);
-      next = tf.add(
-        tf.mul(momentum, equation.decay),
-        factor === 1 ? direction : tf.mul(direction, factor),
-      );
-    }
-    let update =
-      equation.lookahead === 0 ? next : tf.add(direction, tf.mul(next, equation.lookahead));
-    if (equation.skipZeros) {
-      const isZero = tf.equal(gradient, 0);
-      const zeros = tf.fill([gradient.size], 0);
-      if (momentum !== null) next = tf.where(isZero, momentum, next);
-      update = tf.where(isZero, zeros, update);
-    }
-    return { momentum: next, update };
   }
 
   async state(): Promise<StateDict> {
@@ -415,8 +413,17 @@ class FiniteWatch {
   }
 }
 
-function throws({ layer }: LayerStep): boolean {
-  return layer.values.nonFinite === "throw";
+/** Fused where the backend runs our shaders, else by its own operations. */
+function passesOf(tf: TensorFlow): DevicePasses {
+  const { backendName, backend } = tf.engine();
+  return WebGPUPasses.runsOn(backendName, backend)
+    ? new WebGPUPasses(tf, backend)
+    : new TensorPasses(tf);
+}
+
+/** Whether the gradient may be clipped, which changes ‖u‖. */
+function clips({ percentileClipping, maxGradNorm }: Hyperparameters): boolean {
+  return percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null;
 }
 
 /** The tensors of a layer's state: first the step count, then the momentum's, then the history. */

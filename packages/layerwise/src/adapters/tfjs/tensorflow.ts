@@ -28,6 +28,13 @@ export interface NamedTensor {
   tensor: Tensor;
 }
 
+/** What kernels of a backend work with: a tensor that nobody tracks. */
+export interface TensorInfo {
+  readonly dataId: object;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+}
+
 /** A backend: which one it is, `engine().backendName` says. */
 export interface Backend {
   /** Tensors that share a buffer. */
@@ -38,6 +45,7 @@ export interface Engine {
   readonly backendName: string;
   readonly backend: Backend;
   readonly registeredVariables: Readonly<Record<string, Variable>>;
+  makeTensorFromTensorInfo(info: TensorInfo): Tensor;
 }
 
 /** The members of `tf.Optimizer` that its subclass works with. */
