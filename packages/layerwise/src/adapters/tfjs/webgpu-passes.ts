@@ -36,10 +36,12 @@ interface WebGPUBackend extends Backend {
 }
 
 const WORKGROUP = 64;
-/** Elements that a thread measures: norms of so many are added up by the next pass. */
-const MEASURED = 64;
-/** Elements that a thread writes. */
-const APPLIED = 8;
+/** Loads that a thread measures, of up to four elements: the next pass adds up what threads found. */
+const MEASURED = 16;
+/** Partial results that a thread adds up. */
+const COMBINED = 64;
+/** Loads that a thread writes. */
+const APPLIED = 4;
 
 /** Numbers of a partial result: ‖g‖, ‖w‖, ‖u‖, and 1 where all of g is finite. */
 const PARTS = 4;
@@ -47,20 +49,28 @@ const PARTS = 4;
 const PARTIAL = "parts";
 
 /**
- * The Euclidean norm of what a thread saw, from its sum of squares while that is well inside float32's range, else
- * from a second look, scaled. Shaders may take it that there is no NaN and no infinity: those are told by their bits.
+ * From a thread's sums of squares to norms. A sum well inside float32's range is right, and says that all elements
+ * are finite; else there is a second look, scaled by the largest magnitude. Shaders may take it that there is no NaN
+ * and no infinity, so both are told by their bits.
  */
 const NORMS = `
-  fn isFiniteNumber(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+  const LEAST = ${String(bitsOf(1e-20))}u;
+  const MOST = ${String(bitsOf(1e35))}u;
+  const NOT_FINITE = 0x7f800000u;
+  fn bits(x: f32) -> u32 {
+    return bitcast<u32>(x) & 0x7fffffffu;
   }
-  fn isInRange(largest: vec3<f32>) -> bool {
-    return all((largest < vec3<f32>(1e15)) & ((largest > vec3<f32>(1e-12)) | (largest == vec3<f32>(0.0))));
+  fn isReliable(sum: f32) -> bool {
+    return bits(sum) > LEAST && bits(sum) < MOST;
   }
   fn scaleOf(largest: vec3<f32>) -> vec3<f32> {
     return select(vec3<f32>(1.0), largest, largest > vec3<f32>(0.0));
   }
 `;
+
+function bitsOf(value: number): number {
+  return new Uint32Array(Float32Array.of(value).buffer)[0]!;
+}
 
 export class WebGPUPasses implements DevicePasses {
   readonly #tf: TensorFlow;
@@ -139,133 +149,197 @@ export class WebGPUPasses implements DevicePasses {
 /** By the name that the shader has for each. */
 type Inputs = Record<string, Tensor>;
 
+/** Inputs that are no arrays of the layer's size. */
+const SMALL = ["factors", "ok"];
+
 /** What of an equation changes the shader, not its numbers. */
 type Variant = Pick<DeviceEquation, "lookahead" | "skipZeros">;
 
+/** What is written, and by how many work groups. */
+interface Output {
+  readonly length: number;
+  readonly component: 1 | 4;
+  readonly groups: number;
+}
+
 function program(
   name: string,
-  names: readonly string[],
-  shape: { length: number; component: number; groups: number },
+  components: Readonly<Record<string, number>>,
+  { length, component, groups }: Output,
   code: string,
 ): Program {
   return {
-    variableNames: names,
-    variableComponents: names.map((input) => (input === PARTIAL ? PARTS : 1)),
-    outputShape: [shape.length * shape.component],
-    outputComponent: shape.component,
+    variableNames: Object.keys(components),
+    variableComponents: Object.values(components),
+    outputShape: [length],
+    outputComponent: component,
     workgroupSize: [WORKGROUP, 1, 1],
     dispatchLayout: { x: [0] },
-    dispatch: [shape.groups, 1, 1],
+    dispatch: [groups, 1, 1],
     shaderKey: `layerwise_${name}`,
     getUserCode: () => code,
   };
 }
 
-/** (m', u) of element i. */
-function updateOf(inputs: Inputs, { lookahead, skipZeros }: Variant): string {
-  const m = "m" in inputs ? "m[i]" : "0.0";
+/** Elements a load: four where the size allows. */
+function componentOf(size: number): 1 | 4 {
+  return size % 4 === 0 ? 4 : 1;
+}
+
+function componentsOf(inputs: Inputs, component: 1 | 4): Record<string, number> {
+  return Object.fromEntries(
+    Object.keys(inputs).map((name) => [name, SMALL.includes(name) ? 1 : component]),
+  );
+}
+
+const typeOf = (component: 1 | 4): string => (component === 4 ? "vec4<f32>" : "f32");
+
+/** The factors, read once for all elements. */
+function readFactors(inputs: Inputs): string {
+  return "factors" in inputs
+    ? [0, 1, 2, 3, 4, 5].map((i) => `let f${String(i)} = factors[${String(i)}];`).join("\n")
+    : "";
+}
+
+/** `next` and `update`, m' and u of load i. */
+function updateOf(inputs: Inputs, { lookahead, skipZeros }: Variant, component: 1 | 4): string {
+  const zero = `${typeOf(component)}(0.0)`;
+  const next = "m" in inputs ? "m[i] * f2 + direction * f3" : "direction";
+  const ahead = lookahead === 0 ? "next" : "direction + next * f4";
+  const kept = (value: string, old: string): string =>
+    skipZeros ? `select(${value}, ${old}, g[i] == ${zero})` : value;
   return `
-  fn updateOf(i: i32) -> vec2<f32> {
-    let direction = g[i] * factors[0] + w[i] * factors[1];
-    let next = ${"m" in inputs ? "m[i] * factors[2] + direction * factors[3]" : "direction"};
-    let update = ${lookahead === 0 ? "next" : "direction + next * factors[4]"};
-    ${skipZeros ? `if (g[i] == 0.0) { return vec2<f32>(${m}, 0.0); }` : ""}
-    return vec2<f32>(next, update);
-  }`;
+      let direction = g[i] * f0 + w[i] * f1;
+      let next = ${next};
+      let update = ${kept(ahead, zero)};
+      let momentum = ${kept("next", "m" in inputs ? "m[i]" : "next")};
+  `;
 }
 
-function variantKey({ lookahead, skipZeros }: Variant): string {
-  return `${lookahead === 0 ? "" : "_nesterov"}${skipZeros ? "_skip" : ""}`;
+function variantKey({ lookahead, skipZeros }: Variant, component: 1 | 4): string {
+  return `${lookahead === 0 ? "" : "_nesterov"}${skipZeros ? "_skip" : ""}_${String(component)}`;
 }
 
-/** Partial results of all threads: each looks at {@link MEASURED} elements, {@link WORKGROUP} apart. */
+/** Partial results of all threads: each looks at {@link MEASURED} loads, {@link WORKGROUP} apart. */
 function measureProgram(inputs: Inputs, update: Variant | null, weights: boolean): Program {
   const { size } = inputs.g!;
-  const groups = Math.ceil(size / (WORKGROUP * MEASURED));
-  const key = `measure${weights ? "_w" : ""}${update === null ? "" : `_u${variantKey(update)}`}`;
+  const component = componentOf(size);
+  const groups = Math.ceil(size / component / (WORKGROUP * MEASURED));
+  const type = typeOf(component);
+  const total = (x: string): string => (component === 4 ? `dot(${x}, vec4<f32>(1.0))` : x);
+  const highest = (x: string): string =>
+    component === 4 ? `max(max(${x}.x, ${x}.y), max(${x}.z, ${x}.w))` : x;
+  const evaluated = update === null ? "" : updateOf(inputs, update, component);
+  const x = weights ? "w[i]" : `${type}(0.0)`;
+  const u = update === null ? `${type}(0.0)` : "update";
+  const loop = (body: string): string => `
+    for (var i = base; i < end; i += ${String(WORKGROUP)}) {
+      ${evaluated}
+      ${body}
+    }`;
   const code = `
   ${NORMS}
-  ${update === null ? "" : updateOf(inputs, update)}
-  fn magnitudes(i: i32) -> vec3<f32> {
-    return abs(vec3<f32>(g[i], ${weights ? "w[i]" : "0.0"}, ${update === null ? "0.0" : "updateOf(i).y"}));
-  }
   fn main(index: i32) {
-    if (index >= uniforms.outShape / ${PARTS}) { return; }
-    let base = (index / ${WORKGROUP}) * ${WORKGROUP * MEASURED} + index % ${WORKGROUP};
-    let end = min(uniforms.gShape, base + ${WORKGROUP * MEASURED});
+    if (index >= uniforms.outShape / ${String(PARTS)}) { return; }
+    ${readFactors(inputs)}
+    let base = (index / ${String(WORKGROUP)}) * ${String(WORKGROUP * MEASURED)} + index % ${String(WORKGROUP)};
+    let end = min(uniforms.gShape / ${String(component)}, base + ${String(WORKGROUP * MEASURED)});
+    var gg = ${type}(0.0);
+    var ww = ${type}(0.0);
+    var uu = ${type}(0.0);
+    ${loop(`
+      gg += g[i] * g[i];
+      ${weights ? "ww += w[i] * w[i];" : ""}
+      ${update === null ? "" : "uu += update * update;"}`)}
+    let sums = vec3<f32>(${total("gg")}, ${total("ww")}, ${total("uu")});
+    if (isReliable(sums.x)${weights ? " && isReliable(sums.y)" : ""}${update === null ? "" : " && isReliable(sums.z)"}) {
+      result[index] = vec4<f32>(sqrt(sums), 1.0);
+      return;
+    }
     var largest = vec3<f32>(0.0);
-    var sums = vec3<f32>(0.0);
     var finite = 1.0;
-    for (var i = base; i < end; i += ${WORKGROUP}) {
-      let x = magnitudes(i);
-      largest = max(largest, x);
-      sums += x * x;
-      if (!isFiniteNumber(g[i])) { finite = 0.0; }
-    }
-    var scale = vec3<f32>(1.0);
-    if (!isInRange(largest)) {
-      scale = scaleOf(largest);
-      sums = vec3<f32>(0.0);
-      for (var i = base; i < end; i += ${WORKGROUP}) {
-        let x = magnitudes(i) / scale;
-        sums += x * x;
-      }
-    }
-    result[index] = vec4<f32>(scale * sqrt(sums), finite);
+    ${loop(`
+      let a = abs(g[i]);
+      let b = abs(${x});
+      let c = abs(${u});
+      largest = max(largest, vec3<f32>(${highest("a")}, ${highest("b")}, ${highest("c")}));
+      ${
+        component === 4
+          ? `if (any((bitcast<vec4<u32>>(a) & vec4<u32>(NOT_FINITE)) == vec4<u32>(NOT_FINITE))) { finite = 0.0; }`
+          : `if (bits(a) >= NOT_FINITE) { finite = 0.0; }`
+      }`)}
+    let scale = scaleOf(largest);
+    gg = ${type}(0.0);
+    ww = ${type}(0.0);
+    uu = ${type}(0.0);
+    ${loop(`
+      let a = g[i] / scale.x;
+      let b = ${x} / scale.y;
+      let c = ${u} / scale.z;
+      gg += a * a;
+      ww += b * b;
+      uu += c * c;`)}
+    result[index] = vec4<f32>(scale * sqrt(vec3<f32>(${total("gg")}, ${total("ww")}, ${total("uu")})), finite);
   }`;
-  return program(key, Object.keys(inputs), { length: groups * WORKGROUP, component: PARTS, groups }, code);
+  const key = `measure${weights ? "_w" : ""}${update === null ? "" : "_u"}`;
+  return program(
+    key + variantKey(update ?? { lookahead: 0, skipZeros: false }, component),
+    componentsOf(inputs, component),
+    { length: groups * WORKGROUP * PARTS, component: 4, groups },
+    code,
+  );
 }
 
-/** Fewer partial results: a thread adds up {@link MEASURED} of them. */
+/** Fewer partial results. */
 function combineProgram(count: number): Program {
-  const length = Math.ceil(count / MEASURED);
+  const length = Math.ceil(count / COMBINED);
   const code = `
   ${NORMS}
   fn main(index: i32) {
-    if (index >= uniforms.outShape / ${PARTS}) { return; }
-    let base = index * ${MEASURED};
-    let end = min(uniforms.${PARTIAL}Shape / ${PARTS}, base + ${MEASURED});
+    if (index >= uniforms.outShape / ${String(PARTS)}) { return; }
+    let base = index * ${String(COMBINED)};
+    let end = min(uniforms.${PARTIAL}Shape / ${String(PARTS)}, base + ${String(COMBINED)});
     var largest = vec3<f32>(0.0);
-    var sums = vec3<f32>(0.0);
     var finite = 1.0;
     for (var i = base; i < end; i++) {
-      let x = ${PARTIAL}[i].xyz;
-      largest = max(largest, x);
-      sums += x * x;
+      largest = max(largest, ${PARTIAL}[i].xyz);
       finite = min(finite, ${PARTIAL}[i].w);
     }
-    var scale = vec3<f32>(1.0);
-    if (!isInRange(largest)) {
-      scale = scaleOf(largest);
-      sums = vec3<f32>(0.0);
-      for (var i = base; i < end; i++) {
-        let x = ${PARTIAL}[i].xyz / scale;
-        sums += x * x;
-      }
+    let scale = scaleOf(largest);
+    var sums = vec3<f32>(0.0);
+    for (var i = base; i < end; i++) {
+      let x = ${PARTIAL}[i].xyz / scale;
+      sums += x * x;
     }
     result[index] = vec4<f32>(scale * sqrt(sums), finite);
   }`;
-  const groups = Math.ceil(length / WORKGROUP);
-  return program("combine", [PARTIAL], { length, component: PARTS, groups }, code);
+  const output = { length: length * PARTS, component: 4, groups: Math.ceil(length / WORKGROUP) };
+  return program("combine", { [PARTIAL]: PARTS }, output as Output, code);
 }
 
 /** New weights, or new momentum; what was there where `ok` is 0. */
 function applyProgram(of: "weights" | "momentum", inputs: Inputs, equation: Variant): Program {
   const { size } = inputs.w!;
+  const component = componentOf(size);
   const isKnown = "u" in inputs;
-  const update = isKnown ? "u[i]" : "updateOf(i).y";
-  const value = of === "weights" ? `w[i] - ${update} * factors[5]` : "updateOf(i).x";
+  const old = of === "weights" ? "w[i]" : "m[i]";
+  const value = of === "weights" ? `w[i] - ${isKnown ? "u[i]" : "update"} * f5` : "momentum";
   const code = `
-  ${isKnown ? "" : updateOf(inputs, equation)}
   fn main(index: i32) {
-    let base = (index / ${WORKGROUP}) * ${WORKGROUP * APPLIED} + index % ${WORKGROUP};
-    let end = min(uniforms.outShape, base + ${WORKGROUP * APPLIED});
+    ${readFactors(inputs)}
+    let base = (index / ${String(WORKGROUP)}) * ${String(WORKGROUP * APPLIED)} + index % ${String(WORKGROUP)};
+    let end = min(uniforms.outShape / ${String(component)}, base + ${String(WORKGROUP * APPLIED)});
     let write = ok[0] > 0.0;
-    for (var i = base; i < end; i += ${WORKGROUP}) {
-      result[i] = select(${of === "weights" ? "w[i]" : "m[i]"}, ${value}, write);
+    for (var i = base; i < end; i += ${String(WORKGROUP)}) {
+      ${isKnown ? "" : updateOf(inputs, equation, component)}
+      result[i] = select(${old}, ${value}, write);
     }
   }`;
-  const groups = Math.ceil(size / (WORKGROUP * APPLIED));
-  const key = `apply_${of}${isKnown ? "" : variantKey(equation)}`;
-  return program(key, Object.keys(inputs), { length: size, component: 1, groups }, code);
+  const groups = Math.ceil(size / component / (WORKGROUP * APPLIED));
+  return program(
+    `apply_${of}${isKnown ? "_known" : ""}${variantKey(equation, component)}`,
+    componentsOf(inputs, component),
+    { length: size, component, groups },
+    code,
+  );
 }
