@@ -5,5 +5,6 @@ import * as scenarios from "./scenarios.js";
 
 Object.assign(globalThis, {
   scenarios,
-  use: async (backend: string): Promise<boolean> => (await tf.setBackend(backend)) && (await tf.ready(), true),
+  use: async (backend: string): Promise<boolean> =>
+    (await tf.setBackend(backend)) && (await tf.ready(), true),
 });

@@ -123,13 +123,19 @@ export async function trajectory(name: string, steps: number): Promise<number> {
   return worst;
 }
 
-/** Tensors held after so many steps, less those after the first three. */
+/** Tensors held after so many steps on one small variable, less those after the first three. */
 export function leakedTensors(className: ClassName, steps: number, insideTidy: boolean): number {
-  const variables = makeVariables();
-  const optimizer = new classes[className]({ lr: 0.01, momentum: 0.9, min8bitSize: 1 });
+  const [first, ...variables] = makeVariables();
+  tf.dispose([first!, variables.pop()!]);
+  const optimizer = new classes[className]({
+    ...{ lr: 0.01, momentum: 0.9, min8bitSize: 1, maxGradNorm: 1, percentileClipping: 90 },
+  });
   const run = (from: number, to: number): void => {
     for (let step = from; step < to; step++) {
-      if (insideTidy) tf.tidy(() => { stepOn(optimizer, variables, step); });
+      if (insideTidy)
+        tf.tidy(() => {
+          stepOn(optimizer, variables, step);
+        });
       else stepOn(optimizer, variables, step);
     }
   };
@@ -140,6 +146,57 @@ export function leakedTensors(className: ClassName, steps: number, insideTidy: b
   optimizer.dispose();
   tf.dispose(variables);
   return leaked;
+}
+
+/** Where a backend keeps what it knows of its buffers: webgl, webgpu. */
+interface Buffers {
+  get(dataId: object): { readonly values?: unknown };
+}
+
+/** How often steps read back from the backend what is not on the host. */
+export function readsWithinSteps(steps: number): number {
+  const variables = makeVariables();
+  const optimizer = new classes.LARS8bit({
+    ...{ lr: 0.1, momentum: 0.9, min8bitSize: 1, maxGradNorm: 1, percentileClipping: 90 },
+    // "throw" reads a flag, beside the steps.
+    nonFinite: "skip",
+  });
+  const backend = tf.backend();
+  const { read, readSync } = backend;
+  const { texData, tensorMap } = backend as { texData?: Buffers; tensorMap?: Buffers };
+  const isHere = (dataId: object): boolean =>
+    ((texData ?? tensorMap)?.get(dataId).values ?? null) !== null;
+  let reads = 0;
+  backend.read = (dataId) => {
+    if (!isHere(dataId)) reads++;
+    return read.call(backend, dataId);
+  };
+  backend.readSync = (dataId) => {
+    if (!isHere(dataId)) reads++;
+    return readSync.call(backend, dataId);
+  };
+  for (let step = 0; step < steps; step++) stepOn(optimizer, variables, step);
+  const found = reads;
+  void variables[0]!.data();
+  Object.assign(backend, { read, readSync });
+  if (reads === found) throw new Error("the count does not see that a variable is read");
+  optimizer.dispose();
+  tf.dispose(variables);
+  return found;
+}
+
+/** Bytes of state after one step of the dense model. */
+export async function stateBytesOf(className: ClassName, train: Digits): Promise<number> {
+  const model = denseModel();
+  const optimizer = new classes[className]({ lr: 0.1, momentum: 0.9 });
+  model.compile({ optimizer, loss: "categoricalCrossentropy" });
+  const data = digitTensors(train);
+  await model.trainOnBatch(data.x, data.y);
+  const { stateBytes } = optimizer;
+  optimizer.dispose();
+  tf.dispose(data);
+  model.dispose();
+  return stateBytes;
 }
 
 /** Whether clones taken before each of some steps keep their values. */
@@ -167,7 +224,12 @@ export async function clonesKeepValues(): Promise<boolean> {
 /** Weights after a step with one gradient that is not finite: how many changed. */
 export async function changedBySkippedStep(): Promise<number> {
   const variables = makeVariables();
-  const optimizer = new classes.LARS8bit({ lr: 0.1, momentum: 0.9, min8bitSize: 1, nonFinite: "skip" });
+  const optimizer = new classes.LARS8bit({
+    lr: 0.1,
+    momentum: 0.9,
+    min8bitSize: 1,
+    nonFinite: "skip",
+  });
   stepOn(optimizer, variables, 0);
   const before = await Promise.all(variables.map(async (v) => Float32Array.from(await v.data())));
   const gradients: tf.NamedTensorMap = {};
@@ -205,20 +267,27 @@ export async function differenceAfterReload(className: ClassName): Promise<numbe
   await model.save(
     tf.io.withSaveHandler((artifacts) => {
       saved.push(artifacts);
-      return Promise.resolve({ modelArtifactsInfo: { dateSaved: new Date(), modelTopologyType: "JSON" as const } });
+      return Promise.resolve({
+        modelArtifactsInfo: { dateSaved: new Date(), modelTopologyType: "JSON" as const },
+      });
     }),
     { includeOptimizer: true },
   );
   // Through JSON, as a file would.
   const { weightData, ...json } = saved[0]!;
-  const artifacts = { ...(JSON.parse(JSON.stringify(json)) as object), weightData } as tf.io.ModelArtifacts;
+  const artifacts = {
+    ...(JSON.parse(JSON.stringify(json)) as object),
+    weightData,
+  } as tf.io.ModelArtifacts;
   const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
   await model.trainOnBatch(x, y);
   await loaded.trainOnBatch(x, y);
   let worst = 0;
   for (const [index, weight] of model.getWeights().entries()) {
     const other = await loaded.getWeights()[index]!.data();
-    (await weight.data()).forEach((value, i) => (worst = Math.max(worst, Math.abs(value - other[i]!))));
+    (await weight.data()).forEach(
+      (value, i) => (worst = Math.max(worst, Math.abs(value - other[i]!))),
+    );
   }
   model.optimizer.dispose();
   loaded.optimizer.dispose();
@@ -234,9 +303,13 @@ export interface Digits {
   readonly labels: readonly number[] | Uint8Array;
 }
 
+const seeded = (seed: number) => tf.initializers.glorotUniform({ seed });
+
+const convolution = (seed: number) =>
+  ({ kernelSize: 3, activation: "relu", kernelInitializer: seeded(seed) }) as const;
+
 /** The dense model of TensorFlow.js' own example `mnist`. */
 function denseModel(): tf.Sequential {
-  const seeded = (seed: number) => tf.initializers.glorotUniform({ seed });
   return tf.sequential({
     layers: [
       tf.layers.flatten({ inputShape: [28, 28, 1] }),
@@ -247,30 +320,37 @@ function denseModel(): tf.Sequential {
 }
 
 /** Its convolutional model. */
-export function convolutionalModel(): tf.Sequential {
+function convolutionalModel(): tf.Sequential {
   return tf.sequential({
     layers: [
-      tf.layers.conv2d({ inputShape: [28, 28, 1], kernelSize: 3, filters: 16, activation: "relu" }),
+      tf.layers.conv2d({ inputShape: [28, 28, 1], filters: 16, ...convolution(1) }),
       tf.layers.maxPooling2d({ poolSize: 2, strides: 2 }),
-      tf.layers.conv2d({ kernelSize: 3, filters: 32, activation: "relu" }),
+      tf.layers.conv2d({ filters: 32, ...convolution(2) }),
       tf.layers.maxPooling2d({ poolSize: 2, strides: 2 }),
-      tf.layers.conv2d({ kernelSize: 3, filters: 32, activation: "relu" }),
+      tf.layers.conv2d({ filters: 32, ...convolution(3) }),
       tf.layers.flatten({}),
-      tf.layers.dense({ units: 64, activation: "relu" }),
-      tf.layers.dense({ units: 10, activation: "softmax" }),
+      tf.layers.dense({ units: 64, activation: "relu", kernelInitializer: seeded(4) }),
+      tf.layers.dense({ units: 10, activation: "softmax", kernelInitializer: seeded(5) }),
     ],
   });
 }
 
-export function digitTensors({ images, labels }: Digits): { x: tf.Tensor; y: tf.Tensor } {
+function digitTensors({ images, labels }: Digits): { x: tf.Tensor; y: tf.Tensor } {
   return tf.tidy(() => ({
-    x: tf.tensor(Float32Array.from(images, (byte) => byte / 255), [labels.length, 28, 28, 1]),
+    x: tf.tensor(
+      Float32Array.from(images, (byte) => byte / 255),
+      [labels.length, 28, 28, 1],
+    ),
     y: tf.oneHot(tf.tensor1d([...labels], "int32"), 10).toFloat(),
   }));
 }
 
 /** Trains the dense model with compile and fit; returns the accuracy on digits that it has not seen. */
-export async function accuracyOf(className: ClassName, train: Digits, test: Digits): Promise<number> {
+export async function accuracyOf(
+  className: ClassName,
+  train: Digits,
+  test: Digits,
+): Promise<number> {
   const model = denseModel();
   const optimizer = new classes[className]({ lr: 0.5, momentum: 0.9, excludeFromAdaptation: true });
   model.compile({ optimizer, loss: "categoricalCrossentropy", metrics: ["accuracy"] });
@@ -283,4 +363,27 @@ export async function accuracyOf(className: ClassName, train: Digits, test: Digi
   tf.dispose([data, held]);
   model.dispose();
   return result;
+}
+
+/** Trains the convolutional model on the same digits; returns the loss before each step. */
+export async function convolutionalLosses(
+  className: ClassName,
+  train: Digits,
+  steps: number,
+): Promise<number[]> {
+  const model = convolutionalModel();
+  const optimizer = new classes[className]({ lr: 1, momentum: 0.9, excludeFromAdaptation: true });
+  model.compile({ optimizer, loss: "categoricalCrossentropy" });
+  const data = digitTensors(train);
+  const losses: number[] = [];
+  try {
+    for (let step = 0; step < steps; step++) {
+      losses.push((await model.trainOnBatch(data.x, data.y)) as number);
+    }
+  } finally {
+    optimizer.dispose();
+    tf.dispose(data);
+    model.dispose();
+  }
+  return losses;
 }
