@@ -38,7 +38,12 @@ export class TfjsRivals {
 
   momentum(): TfjsRival {
     return this.#rival({
-      ...{ name: `TensorFlow.js momentum, ${this.#backend}`, rule: "momentum", bits: 32, threads: 1 },
+      ...{
+        name: `TensorFlow.js momentum, ${this.#backend}`,
+        rule: "momentum",
+        bits: 32,
+        threads: 1,
+      },
       createOptimizer: () => tf.train.momentum(LEARNING_RATE, MOMENTUM),
     });
   }
