@@ -162,18 +162,19 @@ export function readsWithinSteps(steps: number): number {
     nonFinite: "skip",
   });
   const backend = tf.backend();
-  const { read, readSync } = backend;
+  const read = backend.read.bind(backend);
+  const readSync = backend.readSync.bind(backend);
   const { texData, tensorMap } = backend as { texData?: Buffers; tensorMap?: Buffers };
   const isHere = (dataId: object): boolean =>
     ((texData ?? tensorMap)?.get(dataId).values ?? null) !== null;
   let reads = 0;
   backend.read = (dataId) => {
     if (!isHere(dataId)) reads++;
-    return read.call(backend, dataId);
+    return read(dataId);
   };
   backend.readSync = (dataId) => {
     if (!isHere(dataId)) reads++;
-    return readSync.call(backend, dataId);
+    return readSync(dataId);
   };
   for (let step = 0; step < steps; step++) stepOn(optimizer, variables, step);
   const found = reads;

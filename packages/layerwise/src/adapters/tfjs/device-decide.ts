@@ -89,10 +89,6 @@ function orderStatistic(tf: TensorFlow, values: Tensor, index: number): Tensor {
 }
 
 /** Global clipping. The twin of `globalClipScale`. */
-export function globalClipScale(
-  tf: TensorFlow,
-  globalNorm: Tensor,
-  maxGradNorm: number,
-): Tensor {
+export function globalClipScale(tf: TensorFlow, globalNorm: Tensor, maxGradNorm: number): Tensor {
   return tf.minimum(1, tf.div(maxGradNorm, tf.add(globalNorm, EPSILON)));
 }
