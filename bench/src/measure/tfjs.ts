@@ -59,7 +59,7 @@ export async function measure({ backend, threads, rounds }: TfjsTask): Promise<T
 /** TensorFlow.js' momentum first. */
 interface Field {
   readonly rivals: readonly (Rival & Contender)[];
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 async function inNode(problem: Problem, backend: string, threads: number): Promise<Field> {
@@ -70,7 +70,7 @@ async function inNode(problem: Problem, backend: string, threads: number): Promi
   await useBackend(backend);
   const field = new TfjsRivals(problem);
   const rivals = [field.momentum(), field.lars(32, threads), field.lars(8, threads)];
-  rivals[1]!.step();
+  await rivals[1]!.step();
   await sleep(WORKERS_START_MS);
   return { rivals, close: () => Promise.resolve() };
 }

@@ -2,9 +2,9 @@
 import "@tensorflow/tfjs-backend-webgl";
 import "@tensorflow/tfjs-backend-webgpu";
 import { perceptron } from "../models/perceptron.js";
+import type { Described } from "./tfjs-page.js";
 import { TfjsRivals, useBackend } from "./tfjs.js";
 import type { TfjsRival } from "./tfjs.js";
-import type { Described } from "./tfjs-page.js";
 
 let rivals: TfjsRival[] = [];
 

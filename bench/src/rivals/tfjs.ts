@@ -13,7 +13,7 @@ export interface TfjsRival extends Rival {
 
 /** Who steps, as tables name it. */
 interface Contestant extends Pick<Rival, "name" | "rule" | "bits" | "threads"> {
-  createOptimizer(): tf.Optimizer;
+  readonly createOptimizer: () => tf.Optimizer;
 }
 
 /** Selects the backend of all tensors that are made from here on. */

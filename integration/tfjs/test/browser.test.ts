@@ -66,7 +66,7 @@ describe.skipIf(!existsSync(executablePath))("in Chromium", () => {
     afterAll(() => page.close());
 
     it("follows the core within 1e-5 of a layer's largest weight over 50 steps, in all cases", async () => {
-      for (const name of (await page.evaluate("scenarios.caseNames")) as string[]) {
+      for (const name of await page.evaluate<string[]>("scenarios.caseNames")) {
         expect(await run("trajectory", name, 50), name).toBeLessThan(1e-5);
       }
     });

@@ -144,7 +144,7 @@ describe("a real optimizer of TensorFlow.js", () => {
   it("minimizes with a varList and without", () => {
     const a = tf.variable(tf.scalar(3));
     const b = tf.variable(tf.scalar(3));
-    const loss = () => tf.add(tf.square(a), tf.square(b)) as tf.Scalar;
+    const loss = () => tf.add<tf.Scalar>(tf.square(a), tf.square(b));
     made({ lr: 0.1, trustRatio: "none" }).minimize(loss, false, [a]);
     expect([a.dataSync()[0], b.dataSync()[0]]).toEqual([Math.fround(2.4), 3]);
     const optimizer = made({ lr: 0.1, trustRatio: "none" });
@@ -395,7 +395,7 @@ describe("a real optimizer of TensorFlow.js", () => {
     const { dataId } = weights;
     for (const expected of [0, -3, -6]) {
       optimizer.applyGradients({ [weights.name]: gradient });
-      const product = tf.matMul(x, weights as unknown as tf.Tensor2D);
+      const product = tf.matMul(x, weights);
       expect([...product.dataSync()]).toEqual([expected, expected]);
       product.dispose();
     }

@@ -356,7 +356,7 @@ export async function accuracyOf(
   const optimizer = new classes[className]({ lr: 0.5, momentum: 0.9, excludeFromAdaptation: true });
   model.compile({ optimizer, loss: "categoricalCrossentropy", metrics: ["accuracy"] });
   const data = digitTensors(train);
-  await model.fit(data.x, data.y, { batchSize: 100, epochs: 4, shuffle: false, verbose: 0 });
+  await model.fit(data.x, data.y, { batchSize: 100, epochs: 4, shuffle: false });
   const held = digitTensors(test);
   const [, accuracy] = model.evaluate(held.x, held.y, { batchSize: 250 }) as tf.Scalar[];
   const result = (await accuracy!.data())[0]!;

@@ -1,8 +1,8 @@
 /** A layer's momentum as tensors of a device: float32 numbers, or 8-bit codes. */
-import { allocateMomentum } from "../../layer.js";
-import type { MomentumKind } from "../../layer.js";
 import type { Momentum } from "../../kernels/kernel.js";
 import { referenceKernel } from "../../kernels/reference.js";
+import { allocateMomentum } from "../../layer.js";
+import type { MomentumKind } from "../../layer.js";
 import { blockCount } from "../../state/blockwise.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap } from "../../state/codebook.js";
 import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";

@@ -20,7 +20,7 @@ export class HostStepper implements Stepper {
    * Buffers that the optimizer made. On the cpu backend a tensor made of a typed array is that array: before it
    * is written in place for the first time, it is replaced by one that nobody else can have.
    */
-  readonly #own = new WeakSet<object>();
+  readonly #own = new WeakSet();
 
   constructor(tf: TensorFlow, Core: CoreClass, options: LARSOptions) {
     this.#tf = tf;

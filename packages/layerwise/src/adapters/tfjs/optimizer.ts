@@ -94,7 +94,7 @@ export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<
     LARS32bit: createClass(called, core.LARS32bit, "LARS32bit"),
   };
   for (const cls of Object.values(classes)) {
-    called.serialization.registerClass(cls as never, "layerwise");
+    called.serialization.registerClass(cls, "layerwise");
   }
   const typed = classes as unknown as LARSClasses<TF>;
   created.set(tf, typed);

@@ -112,6 +112,7 @@ function overlaid(
 /** The core's exclusion, which looks at nothing but the number of dimensions. */
 function exclusionOf({ shape }: VariableInfo): Partial<LARSOptions> {
   const likeness = new Parameter(new Float32Array(1), { shape: shape.map(() => 1) });
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- left out of the rest
   const [{ params: _, ...options } = { params: [] }] = excludeFromAdaptation([likeness]);
   return options;
 }
@@ -167,6 +168,7 @@ function jsonOptions(options: Partial<LARSOptions>): Config {
 /** Options from JSON. A function that was not saved throws when it is first called, and says how to set it. */
 export function fromConfig(config: unknown): TensorFlowLARSOptions {
   // tfjs-layers adds customObjects to every configuration that it restores.
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- left out of the rest
   const { customObjects: _, variableOptions, ...options } = checkObject("config", config);
   const patterns =
     variableOptions === FUNCTION
