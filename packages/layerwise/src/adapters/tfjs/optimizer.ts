@@ -86,7 +86,7 @@ const created = new WeakMap<object, LARSClasses<unknown>>();
  */
 export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<TF> {
   const known = created.get(checkedNamespace(tf));
-  if (known !== undefined) return known as LARSClasses<TF>;
+  if (known !== undefined) return known;
   const called = tf as unknown as TensorFlow;
   const classes = {
     LARS: createClass(called, core.LARS, "LARS"),
@@ -94,7 +94,7 @@ export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<
     LARS32bit: createClass(called, core.LARS32bit, "LARS32bit"),
   };
   for (const cls of Object.values(classes)) {
-    called.serialization.registerClass(cls, "layerwise");
+    called.serialization.registerClass(cls as never, "layerwise");
   }
   const typed = classes as unknown as LARSClasses<TF>;
   created.set(tf, typed);
