@@ -108,15 +108,9 @@ export function encode(
   const absmax = tf.max(tf.abs(rows), 1);
   const divisor = tf.where(tf.greater(absmax, 0), absmax, tf.fill([blocks], 1));
   const normalized = tf.div(rows, tf.reshape(divisor, [blocks, 1]));
-  const codes = tf.cast(
-    nearestCodes(tf, tf.reshape(normalized, [blocks * BLOCK_SIZE])),
-    "float32",
-  );
+  const codes = tf.cast(nearestCodes(tf, tf.reshape(normalized, [blocks * BLOCK_SIZE])), "float32");
   if (touched === null) return { kind: "blockwise", codes: pack(tf, codes), absmax };
-  const rewritten = tf.any(
-    tf.notEqual(toBlocks(tf, tf.cast(touched, "float32"), blocks), 0),
-    1,
-  );
+  const rewritten = tf.any(tf.notEqual(toBlocks(tf, tf.cast(touched, "float32"), blocks), 0), 1);
   const kept = tf.where(
     tf.reshape(rewritten, [blocks, 1]),
     tf.reshape(codes, [blocks, BLOCK_SIZE]),

@@ -20,12 +20,7 @@ import {
 import { decode, download, encode, tensorsOf, upload } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import { norm, TensorPasses } from "./device-passes.js";
-import type {
-  DeviceEquation,
-  DevicePasses,
-  FlatTensors,
-  Measured,
-} from "./device-passes.js";
+import type { DeviceEquation, DevicePasses, FlatTensors, Measured } from "./device-passes.js";
 import { hyperparametersOf } from "./options.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";

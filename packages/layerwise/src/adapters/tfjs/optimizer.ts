@@ -330,9 +330,7 @@ function checkTensors({ name, dtype, shape }: Variable, gradient: Tensor): void 
     ["gradient ", gradient.dtype],
   ] as const) {
     if (actual !== "float32") {
-      throw new TypeError(
-        `variable ${shown(name)}: ${what}dtype is ${actual}; allowed is float32`,
-      );
+      throw new TypeError(`variable ${shown(name)}: ${what}dtype is ${actual}; allowed is float32`);
     }
   }
   if (gradient.shape.join() !== shape.join()) {

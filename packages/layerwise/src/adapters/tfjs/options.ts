@@ -95,10 +95,7 @@ function matches(pattern: RegExp, name: string): boolean {
 }
 
 /** A rule replaces a rule, under either of its two names. */
-function overlaid(
-  below: Partial<LARSOptions>,
-  above: Partial<LARSOptions>,
-): Partial<LARSOptions> {
+function overlaid(below: Partial<LARSOptions>, above: Partial<LARSOptions>): Partial<LARSOptions> {
   const { trustRatio, maxUnorm, ...rest } = below;
   const replaced = above.trustRatio !== undefined || above.maxUnorm !== undefined;
   return {
@@ -186,8 +183,7 @@ function revivedPattern(pattern: unknown): Config {
   const { name, flags, ...options } = checkObject("config: variableOptions", pattern);
   return {
     ...revived(options, "variableOptions"),
-    name:
-      typeof name === "string" && typeof flags === "string" ? new RegExp(name, flags) : name,
+    name: typeof name === "string" && typeof flags === "string" ? new RegExp(name, flags) : name,
   };
 }
 
@@ -202,4 +198,3 @@ function lostFunction(option: string, property: string): () => never {
     );
   };
 }
-

@@ -118,7 +118,10 @@ export class WebGPUPasses implements DevicePasses {
       ok: tf.reshape(tf.where(isFinite, tf.scalar(1), tf.scalar(0)), [1]),
     };
     if (tensors.momentum === null) {
-      return { weights: this.#run(applyProgram("weights", inputs, equation), inputs), momentum: null };
+      return {
+        weights: this.#run(applyProgram("weights", inputs, equation), inputs),
+        momentum: null,
+      };
     }
     const momentum = this.#run(applyProgram("momentum", inputs, equation), inputs);
     const isMomentum = equation.lookahead === 0 && !equation.skipZeros;
