@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import js from "@eslint/js";
 import { defineConfig, globalIgnores } from "eslint/config";
 import importX, { createNodeResolver } from "eslint-plugin-import-x";
@@ -47,6 +48,8 @@ export default defineConfig(
     "**/*.generated.ts",
     "bench/",
     "runs/",
+    // Its types are those of packages that only its own tests install (npm run test:tfjs).
+    ...(existsSync(`${import.meta.dirname}/integration/tfjs/node_modules`) ? [] : ["integration/"]),
     // AssemblyScript looks like TypeScript and is not.
     `${library}/kernels/wasm/assembly/`,
   ]),
@@ -127,7 +130,7 @@ export default defineConfig(
   },
   {
     // Vitest's asymmetric matchers (expect.any and its like) are typed `any`.
-    files: ["packages/*/test/**/*.ts"],
+    files: ["packages/*/test/**/*.ts", "integration/*/test/**/*.ts"],
     rules: {
       "@typescript-eslint/no-unsafe-assignment": "off",
     },

@@ -1,5 +1,5 @@
 /**
- * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,jax,peers] [--at=25,resnet50]`.
+ * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,jax,tfjs,peers] [--at=25,resnet50]`.
  * Writes results/<topic>.md and .json. With --at, only those lists of layers are measured, of topics that have such
  * lists, and the others keep what an earlier run has left.
  */
@@ -15,6 +15,7 @@ import { overhead } from "./topics/overhead.js";
 import { peers } from "./topics/peers.js";
 import { smallLayers } from "./topics/small-layers.js";
 import { stepTime } from "./topics/step-time.js";
+import { tfjs } from "./topics/tfjs.js";
 
 /**
  * Gives its results again whenever there are more of them, so that a run that is ended early leaves what it has.
@@ -32,6 +33,7 @@ const TOPICS: Readonly<Record<string, Topic>> = {
   overhead,
   memory,
   jax,
+  tfjs,
 };
 
 const { values } = parseArgs({

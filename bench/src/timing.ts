@@ -1,5 +1,4 @@
 /** Rivals in turn: one burst of each, then the next round, so that a noisy moment meets all of them. */
-import { performance } from "node:perf_hooks";
 
 export interface Contender {
   readonly name: string;

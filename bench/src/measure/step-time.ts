@@ -8,7 +8,7 @@ import { Copy } from "../rivals/copy.js";
 import { jaxLars } from "../rivals/jax.js";
 import { allocatedParameters, LarsRivals, outsideParameters } from "../rivals/layerwise.js";
 import { plainLoop } from "../rivals/plain-loop.js";
-import { tfjsMomentum } from "../rivals/tfjs.js";
+import { tfjsMomentum } from "../rivals/tfjs-node.js";
 import { bytesPerParameter } from "../rules.js";
 import type { Computed } from "../rules.js";
 import { ratioOf, spreadOf, timeInTurn } from "../timing.js";

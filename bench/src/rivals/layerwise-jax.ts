@@ -72,7 +72,9 @@ export function hosted(problem: Problem, { gradients, bits, threads }: HostChoic
   );
   const fresh = optimizer.optimizer.stateDict();
   const inJax = gradients === "arrays" ? arraysOf(problem.gradients) : null;
-  optimizer.parameters.forEach(({ grad }, index) => grad!.set(problem.gradients[index]!));
+  optimizer.parameters.forEach(({ grad }, index) => {
+    grad!.set(problem.gradients[index]!);
+  });
   return {
     name:
       gradients === "arrays"

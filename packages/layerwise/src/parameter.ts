@@ -23,6 +23,8 @@ export class Parameter {
    */
   grad: Float32Array | null = null;
   readonly shape: readonly number[];
+  /** Number of elements. */
+  readonly size: number;
   readonly name: string | undefined;
 
   /**
@@ -38,10 +40,10 @@ export class Parameter {
       throw new TypeError(`${label(name)}: data is ${shown(data)}; allowed is a Float32Array`);
     }
     this.shape = Object.freeze([...(shape ?? [data.length])]);
-    const size = elementsOf(this.shape, name);
-    if (size !== data.length) {
+    this.size = elementsOf(this.shape, name);
+    if (this.size !== data.length) {
       throw new RangeError(
-        `${label(name)}: shape [${this.shape.join(", ")}] has ${String(size)} elements, data has ${String(data.length)}`,
+        `${label(name)}: shape [${this.shape.join(", ")}] has ${String(this.size)} elements, data has ${String(data.length)}`,
       );
     }
     this.data = data;
@@ -66,11 +68,6 @@ export class Parameter {
     });
     parameter.grad = allocate();
     return parameter;
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return this.data.length;
   }
 
   /**

@@ -1,0 +1,64 @@
+/** The memory behind tensors, for the backends whose memory JavaScript can reach. */
+import { shown } from "../../check.js";
+import type { Backend, Engine, Tensor } from "./tensorflow.js";
+
+/** tfjs-backend-cpu: a buffer is a typed array. */
+interface CpuBackend extends Backend {
+  readonly data: { get(dataId: object): { readonly values: unknown } };
+}
+
+/** tfjs-backend-wasm: a buffer is a part of its heap, which moves when it grows. */
+interface WasmBackend extends Backend {
+  readonly dataIdMap: {
+    get(dataId: object): { readonly id: number; readonly memoryOffset: number };
+  };
+  readonly wasm: {
+    readonly tfjs: {
+      registerTensor(id: number, size: number, memoryOffset: number): void;
+      disposeData(id: number): void;
+    };
+  };
+  typedArrayFromHeap(tensor: Tensor): unknown;
+}
+
+/** How to reach tensors' buffers. */
+export interface LiveMemory {
+  /** The buffer of a tensor itself, no copy, to be used at once. A buffer on another backend is moved here. */
+  read(tensor: Tensor): Float32Array;
+  /** To be said after a buffer was written in place: the backend may have kept something made of its values. */
+  written(tensor: Tensor): void;
+}
+
+/** The memory of the engine's backend, or null where only tensor operations can reach it. */
+export function liveMemory({ backendName, backend }: Engine): LiveMemory | null {
+  if (backendName === "cpu") return cpuMemory(backend as CpuBackend);
+  if (backendName === "wasm") return wasmMemory(backend as WasmBackend);
+  return null;
+}
+
+function cpuMemory({ data }: CpuBackend): LiveMemory {
+  return {
+    read: ({ dataId }) => checked(data.get(dataId).values),
+    written: () => undefined,
+  };
+}
+
+function wasmMemory(backend: WasmBackend): LiveMemory {
+  return {
+    // A view has the heap's buffer of this moment: it detaches when the heap grows.
+    read: (tensor) => checked(backend.typedArrayFromHeap(tensor)),
+    // Products and convolutions keep a packed copy of weights by their number (XNNPACK's operators). To forget
+    // a number drops the copy and frees nothing else.
+    written: ({ dataId, size }) => {
+      const { id, memoryOffset } = backend.dataIdMap.get(dataId);
+      const { tfjs } = backend.wasm;
+      tfjs.disposeData(id);
+      tfjs.registerTensor(id, size, memoryOffset);
+    },
+  };
+}
+
+function checked(values: unknown): Float32Array {
+  if (values instanceof Float32Array) return values;
+  throw new TypeError(`a float32 tensor's buffer is ${shown(values)}; allowed is a Float32Array`);
+}
