@@ -40,7 +40,7 @@ export async function measure({ device, rounds }: JaxTask): Promise<JaxTimes> {
   const problem = problemFor(device);
   const { rivals, close } =
     device === "webgpu"
-      ? await openPage(problem, "jax-in-page.js")
+      ? await openPage(problem, "jax-in-page.js", device)
       : { rivals: await inNode(problem, device), close: () => Promise.resolve() };
   const judge = new Judge(problem);
   const checks: Check[] = [];

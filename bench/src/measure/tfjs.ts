@@ -1,16 +1,15 @@
 /** A step of the library's optimizers for TensorFlow.js against TensorFlow.js' own momentum, on one backend. */
 import os from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { perceptron } from "../models/perceptron.js";
 import type { Problem } from "../problem.js";
 import { Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
-import { openPage } from "../rivals/tfjs-page.js";
+import { openPage } from "../rivals/page.js";
+import { problemFor } from "../rivals/tfjs-problem.js";
+import type { TfjsBackend } from "../rivals/tfjs-problem.js";
 import { ratioOf, spreadOf, timeInTurn } from "../timing.js";
 import type { Contender, Samples, Spread } from "../timing.js";
 import type { Effort } from "./in-new-process.js";
-
-export type TfjsBackend = "cpu" | "wasm" | "webgl" | "webgpu";
 
 export interface TfjsTask extends Effort {
   readonly backend: TfjsBackend;
@@ -38,7 +37,7 @@ export interface TfjsTimes {
 const WORKERS_START_MS = 300;
 
 export async function measure({ backend, threads, rounds }: TfjsTask): Promise<TfjsTimes> {
-  const problem = perceptron();
+  const problem = problemFor(backend);
   const field = backend === "webgl" || backend === "webgpu" ? inPage : inNode;
   const { rivals, close } = await field(problem, backend, threads);
   const judge = new Judge(problem);
@@ -75,7 +74,6 @@ async function inNode(problem: Problem, backend: string, threads: number): Promi
   return { rivals, close: () => Promise.resolve() };
 }
 
-async function inPage(problem: Problem, backend: string): Promise<Field> {
-  const page = await openPage(problem, backend);
-  return { rivals: await page.rivals(), close: () => page.close() };
+function inPage(problem: Problem, backend: string): Promise<Field> {
+  return openPage(problem, "tfjs-in-page.js", backend);
 }

@@ -8,10 +8,10 @@ import type { PageCommands } from "./page.js";
 let rivals: readonly Rival[] = [];
 
 const commands: PageCommands = {
-  start: async () => {
+  start: async (device) => {
     const problem = problemFor("webgpu");
     rivals = [
-      await jaxLars(problem, "webgpu"),
+      await jaxLars(problem, device as "webgpu"),
       transformation(problem, 32),
       transformation(problem, 8),
     ];

@@ -1,4 +1,4 @@
-/** Rivals in headless Chromium, on SwiftShader: WebGPU on the processor. Needs Debian's `chromium`. */
+/** Rivals in headless Chromium, on SwiftShader: WebGL and WebGPU on the processor. Needs Debian's `chromium`. */
 import { existsSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -13,6 +13,7 @@ import type { Contender } from "../timing.js";
 const CHROMIUM = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
 const ARGUMENTS = [
   "--no-sandbox",
+  ...["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",
@@ -24,7 +25,8 @@ export type Described = Pick<Rival, "name" | "rule" | "bits" | "threads" | "tole
 
 /** What a page's script offers, on its global object. Rivals are numbered. */
 export interface PageCommands {
-  start(): Promise<Described[]>;
+  /** @param choice which rivals, in the script's own words */
+  start(choice: string): Promise<Described[]>;
   reset(index: number, fresh: boolean): Promise<void>;
   /** Milliseconds of so many steps, until the device has made them. */
   burst(index: number, steps: number): Promise<number>;
@@ -34,15 +36,20 @@ export interface PageCommands {
 
 export interface RivalsPage {
   readonly rivals: (Rival & Contender)[];
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /**
  * Opens a page whose script makes the same problem, and steps on command.
  *
  * @param script a module beside this one that sets {@link PageCommands}
+ * @param choice what the script's `start` is given
  */
-export async function openPage(problem: Problem, script: string): Promise<RivalsPage> {
+export async function openPage(
+  problem: Problem,
+  script: string,
+  choice: string,
+): Promise<RivalsPage> {
   const server = await serve(await bundle(script));
   const { port } = server.http.address() as AddressInfo;
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
@@ -52,7 +59,7 @@ export async function openPage(problem: Problem, script: string): Promise<Rivals
     console.error(error);
   });
   await page.goto(`http://127.0.0.1:${port}/`);
-  const described = await page.evaluate<Described[]>("start()");
+  const described = await page.evaluate<Described[]>(`start(${JSON.stringify(choice)})`);
   return {
     rivals: described.map((who, index) => rivalIn(page, problem, { ...who, index }, server)),
     close: async () => {

@@ -1,27 +1,25 @@
-/** The page's side of tfjs-page.ts. */
+/** The rivals of TensorFlow.js on WebGL and WebGPU: the script of a page, see page.ts. */
 import "@tensorflow/tfjs-backend-webgl";
 import "@tensorflow/tfjs-backend-webgpu";
-import { perceptron } from "../models/perceptron.js";
-import type { Described } from "./tfjs-page.js";
+import type { PageCommands } from "./page.js";
+import { problemFor } from "./tfjs-problem.js";
+import type { TfjsBackend } from "./tfjs-problem.js";
 import { TfjsRivals, useBackend } from "./tfjs.js";
 import type { TfjsRival } from "./tfjs.js";
 
-let rivals: TfjsRival[] = [];
+let rivals: readonly TfjsRival[] = [];
 
-const commands = {
-  start: async (backend: string): Promise<Described[]> => {
+const commands: PageCommands = {
+  start: async (backend) => {
     await useBackend(backend);
-    const field = new TfjsRivals(perceptron());
+    const field = new TfjsRivals(problemFor(backend as TfjsBackend));
     rivals = [field.momentum(), field.lars(32, 1), field.lars(8, 1)];
     return rivals.map(({ name, rule, bits, threads }) => ({ name, rule, bits, threads }));
   },
-  reset: (index: number, fresh: boolean) => rivals[index]!.reset(fresh),
-  step: async (index: number) => {
-    await rivals[index]!.step();
-    await rivals[index]!.settle();
+  reset: async (index, fresh) => {
+    await rivals[index]!.reset(fresh);
   },
-  /** Milliseconds of so many steps, until the device has made them. */
-  burst: async (index: number, steps: number): Promise<number> => {
+  burst: async (index, steps) => {
     const rival = rivals[index]!;
     await rival.settle();
     const start = performance.now();
@@ -29,7 +27,7 @@ const commands = {
     await rival.settle();
     return performance.now() - start;
   },
-  send: async (index: number) => {
+  send: async (index) => {
     const weights = (await rivals[index]!.weights()) as Float32Array<ArrayBuffer>[];
     await fetch("/", { method: "POST", body: new Blob(weights) });
   },

@@ -1,7 +1,8 @@
 import { inNewProcess } from "../measure/in-new-process.js";
 import type { Effort } from "../measure/in-new-process.js";
-import type { TfjsBackend, TfjsTask, TfjsTimes } from "../measure/tfjs.js";
+import type { TfjsTask, TfjsTimes } from "../measure/tfjs.js";
 import { spread } from "../results.js";
+import type { TfjsBackend } from "../rivals/tfjs-problem.js";
 
 const TASKS: readonly Pick<TfjsTask, "backend" | "threads">[] = [
   { backend: "cpu", threads: 2 },
@@ -25,21 +26,21 @@ export async function* tfjs({ quick, rounds }: Effort) {
     if (quick && task.threads === 1 && WHERE[task.backend] === "in Node") continue;
     console.log(`  ${task.backend}, ${task.threads}`);
     all.push(
-      await inNewProcess<TfjsTimes>("./tfjs.js", { ...task, quick, rounds: Math.min(rounds, 7) }),
+      await inNewProcess<TfjsTimes>("./tfjs.js", { ...task, quick, rounds: Math.min(rounds, 5) }),
     );
     yield {
       title: "TensorFlow.js",
       tables: [
         {
-          title: `A step of a perceptron: ${all[0]!.size.toLocaleString("en")} parameters in ${all[0]!.layers} layers`,
+          title: "A step of a perceptron",
           notes: [
-            `Milliseconds a step: median (p10–p90) of ${all[0]!.rows[0]!.samples.length} rounds; the last column is how many times faster than \`tf.train.momentum\` on the same backend, within each round. LARS takes norms (rule \`clip-update\`) and has weight decay, momentum does neither.`,
+            `Milliseconds a step: median (p10–p90) of 5 rounds at most; the last column is how many times faster than \`tf.train.momentum\` on the same backend, within each round. LARS takes norms (rule \`clip-update\`) and has weight decay, momentum does neither.`,
             "Weights were held to the oracle before; steps on a device are timed until it has made them.",
           ],
-          head: ["backend", "", "threads", "ms a step", "times faster"],
-          rows: all.flatMap(({ backend, rows }) =>
+          head: ["backend", "parameters", "", "threads", "ms a step", "times faster"],
+          rows: all.flatMap(({ backend, size, rows }) =>
             rows.map(({ rule, bits, threads, time, faster }) => [
-              `\`${backend}\`, ${WHERE[backend]}`,
+              ...[`\`${backend}\`, ${WHERE[backend]}`, size.toLocaleString("en")],
               rule === "momentum" ? "`tf.train.momentum`" : bits === 32 ? "LARS" : "LARS8bit",
               ...[String(threads), spread(time), rule === "momentum" ? "1" : spread(faster)],
             ]),
