@@ -2,25 +2,14 @@
  * The built library in a real browser: constructed and stepped without an await, with and without shared
  * memory, with and without workers, and always the bits that Node computes.
  */
-import { existsSync } from "node:fs";
-import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { chromium } from "playwright-core";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as sources from "../src/index.js";
 import type { LARSOptions } from "../src/index.js";
-
-const executablePath = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
-const hasBrowser = existsSync(executablePath);
-if (!hasBrowser) {
-  console.warn(
-    `browser.test.ts: no browser at ${executablePath} (set CHROMIUM_PATH): all of it is SKIPPED`,
-  );
-}
+import { bundled, executablePath, hasBrowser, serve } from "./helpers/browser.js";
 
 interface Outcome {
   /** A digest of each parameter's weights, bit by bit. */
@@ -104,49 +93,20 @@ const pages: Record<string, Record<string, string>> = {
   "/without-wasm": { "Content-Security-Policy": "script-src 'self'" },
 };
 
-/** The library as a bundler makes it from the package's exports, and the scenario after it. */
-async function bundled(): Promise<string> {
-  const { outputFiles } = await build({
-    stdin: {
-      contents: `
-        import * as library from "layerwise";
-        globalThis.run = (kernel) => (${scenario.toString()})(library, kernel);
-        globalThis.outcome = globalThis.run();
-      `,
-      resolveDir: fileURLToPath(new URL(".", import.meta.url)),
-    },
-    bundle: true,
-    write: false,
-    format: "iife",
-    platform: "browser",
-    target: "es2022",
-  });
-  return outputFiles[0]!.text;
-}
+/** The library, and the scenario after it. */
+const script = `
+  import * as library from "layerwise";
+  globalThis.run = (kernel) => (${scenario.toString()})(library, kernel);
+  globalThis.outcome = globalThis.run();
+`;
 
-async function serve(script: string): Promise<Server> {
-  const server = createServer(({ url = "" }, response) => {
-    if (url === "/bundle.js") {
-      response.writeHead(200, { "Content-Type": "text/javascript" }).end(script);
-    } else if (pages[url] !== undefined) {
-      response
-        .writeHead(200, { "Content-Type": "text/html", ...pages[url] })
-        .end('<!doctype html><title>layerwise</title><script src="/bundle.js"></script>');
-    } else {
-      response.writeHead(404).end();
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return server;
-}
-
-describe.skipIf(!hasBrowser)("in Chromium", { timeout: TIMEOUT_MS }, () => {
+describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", { timeout: TIMEOUT_MS }, () => {
   let server: Server;
   let browser: Browser;
   let expected: Outcome;
 
   beforeAll(async () => {
-    server = await serve(await bundled());
+    server = await serve(await bundled(script), pages);
     browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
     expected = scenario(sources, "wasm");
   }, TIMEOUT_MS);

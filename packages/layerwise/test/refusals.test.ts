@@ -10,20 +10,8 @@ import {
   runSteps,
   snapshotOf,
 } from "./helpers/problem.js";
-
-type ErrorType = typeof TypeError | typeof RangeError;
-
-/** Runs what must fail and checks the error. */
-function expectRefusal(run: () => unknown, type: ErrorType, parts: readonly string[]): void {
-  let thrown: unknown;
-  try {
-    run();
-  } catch (error) {
-    thrown = error;
-  }
-  expect(thrown).toBeInstanceOf(type);
-  for (const part of parts) expect((thrown as Error).message).toContain(part);
-}
+import { expectRefusal } from "./helpers/refusal.js";
+import type { ErrorType } from "./helpers/refusal.js";
 
 interface WrongValue {
   /** How the error names it. */

@@ -14,6 +14,8 @@ import {
   trace,
 } from "../../src/jax.js";
 import type { GradientTransformation } from "../../src/jax.js";
+import { expectRefusal } from "../helpers/refusal.js";
+import type { ErrorType } from "../helpers/refusal.js";
 import { arrayOf, initWasm } from "./helpers.js";
 import type { Arrays } from "./helpers.js";
 
@@ -22,18 +24,7 @@ beforeAll(initWasm);
 const options = { lr: 0.1, momentum: 0.9 } as const;
 
 /** What is refused, who refuses it, and what the error must say. */
-type Refusal = [string, () => unknown, typeof TypeError | typeof RangeError, readonly string[]];
-
-function expectRefusal(run: () => unknown, type: Refusal[2], parts: readonly string[]): void {
-  let thrown: unknown;
-  try {
-    run();
-  } catch (error) {
-    thrown = error;
-  }
-  expect(thrown).toBeInstanceOf(type);
-  for (const part of parts) expect((thrown as Error).message).toContain(part);
-}
+type Refusal = [string, () => unknown, ErrorType, readonly string[]];
 
 /** Options that a caller without types may pass. */
 function untyped(values: unknown): never {

@@ -2,28 +2,17 @@
  * layerwise/jax on a WebGPU device: the built library in headless Chromium, whose SwiftShader is a GPU in
  * software, beside the core in Node.
  */
-import { existsSync } from "node:fs";
-import { createServer } from "node:http";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import type * as Jax from "@jax-js/jax";
-import { build } from "esbuild";
 import { chromium } from "playwright-core";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LARS, Parameter } from "../../src/index.js";
 import type { BlockwiseMomentum, LARSOptions } from "../../src/index.js";
 import type * as Library from "../../src/jax.js";
+import { bundled, executablePath, hasBrowser, serve } from "../helpers/browser.js";
 import { relativeDifference } from "../helpers/numbers.js";
-
-const executablePath = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
-const hasBrowser = existsSync(executablePath);
-if (!hasBrowser) {
-  console.warn(
-    `jax/webgpu.test.ts: no browser at ${executablePath} (set CHROMIUM_PATH): all of it is SKIPPED`,
-  );
-}
 
 const TIMEOUT_MS = 240_000;
 const STEPS = 50;
@@ -114,44 +103,15 @@ function coreOutcome({ bits, options, steps }: Run): { params: Parameter[]; core
   return { params, core };
 }
 
-async function bundled(): Promise<string> {
-  const { outputFiles } = await build({
-    stdin: {
-      contents: `
-        import * as jax from "@jax-js/jax";
-        import * as library from "layerwise/jax";
-        const problem = {
-          sizes: ${JSON.stringify(problem.sizes)},
-          ${problem.values.toString()},
-        };
-        globalThis.run = (options) => (${scenario.toString()})(jax, library, problem, options);
-      `,
-      resolveDir: fileURLToPath(new URL(".", import.meta.url)),
-    },
-    bundle: true,
-    write: false,
-    format: "esm",
-    platform: "browser",
-    target: "es2022",
-  });
-  return outputFiles[0]!.text;
-}
-
-async function serve(script: string): Promise<Server> {
-  const server = createServer(({ url = "" }, response) => {
-    if (url === "/bundle.js") {
-      response.writeHead(200, { "Content-Type": "text/javascript" }).end(script);
-    } else if (url === "/") {
-      response
-        .writeHead(200, { "Content-Type": "text/html" })
-        .end('<!doctype html><title>jax</title><script type="module" src="/bundle.js"></script>');
-    } else {
-      response.writeHead(204).end();
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return server;
-}
+const script = `
+  import * as jax from "@jax-js/jax";
+  import * as library from "layerwise/jax";
+  const problem = {
+    sizes: ${JSON.stringify(problem.sizes)},
+    ${problem.values.toString()},
+  };
+  globalThis.run = (options) => (${scenario.toString()})(jax, library, problem, options);
+`;
 
 const base = { lr: 0.05, momentum: 0.9, weightDecay: 0.01 } as const;
 const cases: [string, Omit<Run, "steps" | "endsWithNaN">][] = [
@@ -178,70 +138,75 @@ const cases: [string, Omit<Run, "steps" | "endsWithNaN">][] = [
   ],
 ];
 
-describe.skipIf(!hasBrowser)("under jit on WebGPU in Chromium", { timeout: TIMEOUT_MS }, () => {
-  let server: Server;
-  let browser: Browser;
-  let page: Page;
+describe.skipIf(!hasBrowser("jax/webgpu.test.ts"))(
+  "under jit on WebGPU in Chromium",
+  { timeout: TIMEOUT_MS },
+  () => {
+    let server: Server;
+    let browser: Browser;
+    let page: Page;
 
-  beforeAll(async () => {
-    server = await serve(await bundled());
-    browser = await chromium.launch({
-      executablePath,
-      timeout: TIMEOUT_MS,
-      args: [
-        "--no-sandbox",
-        "--enable-unsafe-webgpu",
-        "--use-webgpu-adapter=swiftshader",
-        "--enable-features=Vulkan",
-      ],
-    });
-    page = await browser.newPage();
-    page.setDefaultTimeout(TIMEOUT_MS);
-    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-    await page.waitForFunction("globalThis.run !== undefined");
-  }, TIMEOUT_MS);
-
-  afterAll(async () => {
-    await browser.close();
-    await new Promise((resolve) => server.close(resolve));
-  });
-
-  function inPage(run: Run): Promise<Outcome> {
-    return page.evaluate(
-      (options) => (globalThis as unknown as { run: (run: Run) => Promise<Outcome> }).run(options),
-      run,
-    );
-  }
-
-  it.each(cases)(
-    "%s: weights within 1e-5 of the core's over 50 steps (float32 norms), codes apart in 1 of 1,000 at most",
-    async (_, given) => {
-      const run = { ...given, steps: STEPS, endsWithNaN: false };
-      const { device, weights, codes, count, skipped } = await inPage(run);
-      expect(device).toBe("webgpu");
-      expect([count, skipped]).toEqual([STEPS, 0]);
-      const { params, core } = coreOutcome(run);
-      weights.forEach((values, layer) => {
-        expect(relativeDifference(values, params[layer]!.data)).toBeLessThanOrEqual(1e-5);
+    beforeAll(async () => {
+      server = await serve(await bundled(script), { "/": {} });
+      browser = await chromium.launch({
+        executablePath,
+        timeout: TIMEOUT_MS,
+        args: [
+          "--no-sandbox",
+          "--enable-unsafe-webgpu",
+          "--use-webgpu-adapter=swiftshader",
+          "--enable-features=Vulkan",
+        ],
       });
-      if (given.bits === 32) {
-        expect(codes).toBeNull();
-        return;
-      }
-      const momentum = core.stateDict().layers[0]!.momentum as BlockwiseMomentum;
-      const bytes = new Uint8Array(Uint32Array.from(codes!).buffer).subarray(0, 5000);
-      const apart = momentum.codes.filter((code, index) => code !== bytes[index]);
-      expect(apart.length).toBeLessThanOrEqual(5);
-    },
-  );
+      page = await browser.newPage();
+      page.setDefaultTimeout(TIMEOUT_MS);
+      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+      await page.waitForFunction("globalThis.run !== undefined");
+    }, TIMEOUT_MS);
 
-  it.each([32, 8] as const)(
-    "a NaN skips the step with %i bits, and changes nothing",
-    async (bits) => {
-      const run = { bits, options: base, steps: 3 };
-      const before = await inPage({ ...run, endsWithNaN: false });
-      const after = await inPage({ ...run, endsWithNaN: true });
-      expect(after).toEqual({ ...before, skipped: 1 });
-    },
-  );
-});
+    afterAll(async () => {
+      await browser.close();
+      await new Promise((resolve) => server.close(resolve));
+    });
+
+    function inPage(run: Run): Promise<Outcome> {
+      return page.evaluate(
+        (options) =>
+          (globalThis as unknown as { run: (run: Run) => Promise<Outcome> }).run(options),
+        run,
+      );
+    }
+
+    it.each(cases)(
+      "%s: weights within 1e-5 of the core's over 50 steps (float32 norms), codes apart in 1 of 1,000 at most",
+      async (_, given) => {
+        const run = { ...given, steps: STEPS, endsWithNaN: false };
+        const { device, weights, codes, count, skipped } = await inPage(run);
+        expect(device).toBe("webgpu");
+        expect([count, skipped]).toEqual([STEPS, 0]);
+        const { params, core } = coreOutcome(run);
+        weights.forEach((values, layer) => {
+          expect(relativeDifference(values, params[layer]!.data)).toBeLessThanOrEqual(1e-5);
+        });
+        if (given.bits === 32) {
+          expect(codes).toBeNull();
+          return;
+        }
+        const momentum = core.stateDict().layers[0]!.momentum as BlockwiseMomentum;
+        const bytes = new Uint8Array(Uint32Array.from(codes!).buffer).subarray(0, 5000);
+        const apart = momentum.codes.filter((code, index) => code !== bytes[index]);
+        expect(apart.length).toBeLessThanOrEqual(5);
+      },
+    );
+
+    it.each([32, 8] as const)(
+      "a NaN skips the step with %i bits, and changes nothing",
+      async (bits) => {
+        const run = { bits, options: base, steps: 3 };
+        const before = await inPage({ ...run, endsWithNaN: false });
+        const after = await inPage({ ...run, endsWithNaN: true });
+        expect(after).toEqual({ ...before, skipped: 1 });
+      },
+    );
+  },
+);
