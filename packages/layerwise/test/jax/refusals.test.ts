@@ -1,6 +1,6 @@
 /** What layerwise/jax refuses: the error names the option or layer, the value and what is allowed. */
 import { numpy as np } from "@jax-js/jax";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, it } from "vitest";
 import {
   addDecayedWeights,
   applyUpdates,

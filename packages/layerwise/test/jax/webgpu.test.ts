@@ -40,7 +40,7 @@ interface Outcome {
 /** What page and Node start from. It travels as text and uses nothing else from this file. */
 const problem = {
   sizes: [5000, 7, 700],
-  values(this: void, size: number, seed: number): Float32Array {
+  values: (size: number, seed: number): Float32Array<ArrayBuffer> => {
     let state = seed;
     return Float32Array.from({ length: size }, () => {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -68,7 +68,7 @@ async function scenario(
     sizes.map((size, layer) => {
       const array = values(size, seed + layer);
       if (broken && layer === 0) array[7] = NaN;
-      return np.array(array as Float32Array<ArrayBuffer>);
+      return np.array(array);
     });
   let params = arrays(1);
   let state = optimizer.init(tree.ref(params)) as Library.LarsState;
@@ -108,7 +108,7 @@ const script = `
   import * as library from "layerwise/jax";
   const problem = {
     sizes: ${JSON.stringify(problem.sizes)},
-    ${problem.values.toString()},
+    values: ${problem.values.toString()},
   };
   globalThis.run = (options) => (${scenario.toString()})(jax, library, problem, options);
 `;
