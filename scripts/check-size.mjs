@@ -12,7 +12,7 @@ const budgets = {
   index: 18_500,
   quantization: 5_000,
   checkpoint: 5_000,
-  // The core, whose kernels optimizerFor runs (17.2 KB), and the transformations (5.0 KB); without jax-js, which
+  // The core, whose kernels optimizerFor runs (18.2 KB), and the transformations (5.0 KB); without jax-js, which
   // is a peer. A page that uses transformations alone loads 6.6 KB.
   jax: 24_000,
   // The core, which it runs on (18.2 KB), and 8 KB of adapter, shaders for WebGPU among it.

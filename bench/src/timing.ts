@@ -18,6 +18,9 @@ export interface Spread {
   readonly p90: number;
 }
 
+/** Workers start while the event loop turns. */
+export const WORKERS_START_MS = 300;
+
 /** A burst of short steps lasts about so long: the clock and the caches settle. */
 const BURST_MS = 4;
 const MOST_STEPS = 4000;

@@ -8,7 +8,7 @@ import type { JaxDevice } from "../rivals/jax-problem.js";
 import { jaxLars } from "../rivals/jax.js";
 import { hosted, transformation } from "../rivals/layerwise-jax.js";
 import { openPage } from "../rivals/page.js";
-import { ratioOf, spreadOf, timeInTurn } from "../timing.js";
+import { ratioOf, spreadOf, timeInTurn, WORKERS_START_MS } from "../timing.js";
 import type { Contender, Samples, Spread } from "../timing.js";
 import type { Effort } from "./in-new-process.js";
 
@@ -32,9 +32,6 @@ export interface JaxTimes {
   /** LARS in jax-js' own operations first. */
   readonly rows: readonly JaxRow[];
 }
-
-/** Workers start while the event loop turns. */
-const WORKERS_START_MS = 300;
 
 export async function measure({ device, rounds }: JaxTask): Promise<JaxTimes> {
   const problem = problemFor(device);

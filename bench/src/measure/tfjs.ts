@@ -7,7 +7,7 @@ import type { Check, Rival } from "../rival.js";
 import { openPage } from "../rivals/page.js";
 import { problemFor } from "../rivals/tfjs-problem.js";
 import type { TfjsBackend } from "../rivals/tfjs-problem.js";
-import { ratioOf, spreadOf, timeInTurn } from "../timing.js";
+import { ratioOf, spreadOf, timeInTurn, WORKERS_START_MS } from "../timing.js";
 import type { Contender, Samples, Spread } from "../timing.js";
 import type { Effort } from "./in-new-process.js";
 
@@ -32,9 +32,6 @@ export interface TfjsTimes {
   readonly checks: readonly Check[];
   readonly rows: readonly TfjsRow[];
 }
-
-/** Workers start while the event loop turns. */
-const WORKERS_START_MS = 300;
 
 export async function measure({ backend, threads, rounds }: TfjsTask): Promise<TfjsTimes> {
   const problem = problemFor(backend);

@@ -12,9 +12,7 @@ import {
   WEIGHT_DECAY,
   type RuleName,
 } from "../rules.js";
-
-/** Workers start while the event loop turns. */
-const WORKERS_START_MS = 300;
+import { WORKERS_START_MS } from "../timing.js";
 
 export type Where = "own memory" | "outside arrays" | "reference";
 

@@ -6,6 +6,7 @@
  * float32 scalars, except for the history.
  */
 import { numpy as np } from "@jax-js/jax";
+import { EPSILON } from "../../decide/global-clipping.js";
 import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
 import type { Quotient, StepFactors } from "../../decide/rules/rule.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
@@ -110,12 +111,9 @@ export function clipToPercentile(
   return { scale, history: next };
 }
 
-/** PyTorch's `clip_grad_norm_` divides by the norm plus this. */
-const GLOBAL_EPSILON = 1e-6;
-
-/** min(1, maxGradNorm / (norm + 1e-6)). */
+/** Global clipping. The twin of `globalClipScale`. */
 export function globalClipScale(globalNorm: np.Array, maxGradNorm: number): np.Array {
-  return np.minimum(np.reciprocal(globalNorm.add(GLOBAL_EPSILON)).mul(maxGradNorm), 1);
+  return np.minimum(np.reciprocal(globalNorm.add(EPSILON)).mul(maxGradNorm), 1);
 }
 
 /** The norm of all layers together, from the norms of each. */

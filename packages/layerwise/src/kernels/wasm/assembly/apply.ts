@@ -110,7 +110,8 @@ function applyKind(
 
 /**
  * Steps 4 to 8 for a run or a block. Of a block, the new momentum goes to `momenta`, followed by zeros up to
- * a multiple of 16, and the result is its absmax; the codes are still the old ones.
+ * a multiple of 16, and the result is its absmax; the codes are still the old ones. `general`: the update by
+ * `ahead` and `lookahead`; otherwise it is the new momentum.
  */
 // @ts-ignore: decorator
 @inline
