@@ -181,7 +181,7 @@ function applyLoop(
     v128.store(w, f32x4.sub(wa, f32x4.mul(ua, step4)));
     v128.store(w, f32x4.sub(wb, f32x4.mul(ub, step4)), 16);
     if (sums) {
-      uu = addSquares(addSquares(uu, ua), ub);
+      uu = addSquares(uu, ua, ub);
       v128.store(uAt, ua);
       v128.store(uAt, ub, 16);
       uAt += 32;

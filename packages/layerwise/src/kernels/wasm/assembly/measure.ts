@@ -102,13 +102,9 @@ function measureRun(
   const w4 = broadcast(uw, 1);
   let m4 = broadcast(um, 2);
   const zero = f32x4.splat(0);
-  // Two chains per sum: one would wait for its own additions.
-  let ww0 = zero;
-  let ww1 = zero;
-  let gg0 = zero;
-  let gg1 = zero;
-  let uu0 = zero;
-  let uu1 = zero;
+  let ww = zero;
+  let gg = zero;
+  let uu = zero;
   const vectors = count & ~7;
   // Pointers that move, and offsets that are constants: indices cost an addition for each load.
   let wAt = w;
@@ -126,13 +122,11 @@ function measureRun(
     while (gAt < blockEnd) {
       const ga = v128.load(gAt);
       const gb = v128.load(gAt, 16);
-      gg0 = addSquares(gg0, ga);
-      gg1 = addSquares(gg1, gb);
+      gg = addSquares(gg, ga, gb);
       if (weights) {
         const wa = v128.load(wAt);
         const wb = v128.load(wAt, 16);
-        ww0 = addSquares(ww0, wa);
-        ww1 = addSquares(ww1, wb);
+        ww = addSquares(ww, wa, wb);
         if (update) {
           let ua = f32x4.add(f32x4.mul(ga, g4), f32x4.mul(wa, w4));
           let ub = f32x4.add(f32x4.mul(gb, g4), f32x4.mul(wb, w4));
@@ -148,8 +142,7 @@ function measureRun(
             ua = v128.and(ua, f32x4.ne(ga, zero));
             ub = v128.and(ub, f32x4.ne(gb, zero));
           }
-          uu0 = addSquares(uu0, ua);
-          uu1 = addSquares(uu1, ub);
+          uu = addSquares(uu, ua, ub);
         }
       }
       gAt += 32;
@@ -160,14 +153,14 @@ function measureRun(
   }
   // The last elements of a layer whose size is no multiple of 8.
   const rest = count - vectors;
-  sumGradient += runSum(f32x4.add(gg0, gg1), g, vectors);
+  sumGradient += runSum(gg, g, vectors);
   if (rest) sumGradient += exactSum(gAt, rest);
   if (weights) {
-    sumWeights += runSum(f32x4.add(ww0, ww1), w, vectors);
+    sumWeights += runSum(ww, w, vectors);
     if (rest) sumWeights += exactSum(wAt, rest);
   }
   if (update) {
-    const sum = laneSum(f32x4.add(uu0, uu1));
+    const sum = laneSum(uu);
     if (!isReliable(sum) || rest) {
       let values = m;
       if (kind == BLOCKWISE) {

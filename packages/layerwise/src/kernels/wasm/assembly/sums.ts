@@ -1,8 +1,8 @@
 /**
  * Sums of squares that are right for every finite float32 and the same on every machine.
  *
- * A run of 1,024 elements is summed in eight float32 lanes: 128 additions a lane, a relative error
- * under 8e-6 in the worst case and near 1e-7 in practice, averaged out over the runs. Runs are added in
+ * A run of 1,024 elements is summed in four float32 lanes, two squares at a time: 128 additions a lane, a relative
+ * error under 8e-6 in the worst case and near 1e-7 in practice, averaged out over the runs. Runs are added in
  * float64. Squares of float32 can overflow or vanish in float32, so a run whose sum is not well inside
  * the range (1e-30 … 1e37, which zeros, NaN and infinities are not either) is summed again in float64,
  * one element after another. Measured: float64 throughout takes 2.9 times as long in the cache.
@@ -11,10 +11,15 @@
 const SMALLEST: f64 = 1e-30;
 const LARGEST: f64 = 1e37;
 
+/**
+ * lanes + x² + y². The squares are added to each other first, so that an addition of a turn of a loop waits for one
+ * of the turn before, not two, and a sum needs one register: with two a sum, V8 keeps some of them in memory, and
+ * the measure pass takes 0.42 ns an element instead of 0.27 (in the cache).
+ */
 // @ts-ignore: decorator
 @inline
-export function addSquares(lanes: v128, x: v128): v128 {
-  return f32x4.add(lanes, f32x4.mul(x, x));
+export function addSquares(lanes: v128, x: v128, y: v128): v128 {
+  return f32x4.add(lanes, f32x4.add(f32x4.mul(x, x), f32x4.mul(y, y)));
 }
 
 // @ts-ignore: decorator
@@ -43,17 +48,15 @@ export function runSum(lanes: v128, x: usize, count: i32): f64 {
 
 /** ‖x‖² of up to a run. */
 export function sumOfSquares(x: usize, count: i32): f64 {
-  let a = f32x4.splat(0);
-  let b = f32x4.splat(0);
+  let lanes = f32x4.splat(0);
   const vectors = count & ~7;
   let at = x;
   const end = x + (<usize>vectors << 2);
   while (at < end) {
-    a = addSquares(a, v128.load(at));
-    b = addSquares(b, v128.load(at, 16));
+    lanes = addSquares(lanes, v128.load(at), v128.load(at, 16));
     at += 32;
   }
-  return runSum(f32x4.add(a, b), x, vectors) + exactSum(at, count - vectors);
+  return runSum(lanes, x, vectors) + exactSum(at, count - vectors);
 }
 
 /** ‖x‖² in float64. A run of zeros, common in sparse gradients, is recognised by its bits. */
