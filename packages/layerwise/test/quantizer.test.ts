@@ -232,6 +232,11 @@ function describeQuantizer(quantize: Quantizer): void {
 describe("quantizeBlockwise", () => {
   describeQuantizer(quantizeBlockwise);
 
+  it("has one midpoint at most for each sign, exponent and top 6 mantissa bits: the kernel's encoder rests on it", () => {
+    const keys = new Uint32Array(midpoints.buffer).map((bits) => bits >>> 17);
+    expect(new Set(keys).size).toBe(255);
+  });
+
   it("takes the nearest of all 256 values; float32's midpoint decides where two are equally near", () => {
     const values = randomArray(64 * 256, 3);
     const { codes, absmax } = quantizeBlockwise(values);

@@ -9,11 +9,13 @@ export const BLOCK: i32 = 256;
 
 /** The 256 float32 values of the codebook. */
 export const CODEBOOK: usize = 1024;
-/** The 255 float32 midpoints between them. */
+/** The 255 float32 midpoints between them, and infinity. */
 export const MIDPOINTS: usize = CODEBOOK + 1024;
-/** One code for each value of a float's sign, exponent and top 11 mantissa bits: blockwise.ts. */
+/** Keys of float32 numbers: sign, exponent and top 6 mantissa bits. */
+export const KEYS: i32 = 1 << 15;
+/** A midpoint and a code for each key: blockwise.ts. */
 export const TABLE: usize = MIDPOINTS + 1024;
-export const TABLE_SIZE: usize = 1 << 20;
+const TABLE_SIZE: usize = 8 * KEYS;
 
 /** What is free for others begins here. */
 export const HEAP: usize = TABLE + TABLE_SIZE;
@@ -21,20 +23,18 @@ export const HEAP: usize = TABLE + TABLE_SIZE;
 /** Most constants of one loop. */
 const CONSTANTS: i32 = 16;
 
-/** Memory of one thread: two runs of values, the keys of 16 elements, and the constants of a loop. */
-export const SCRATCH_BYTES: i32 = 2 * 4 * RUN + 64 + 16 * CONSTANTS;
+/** Memory of one thread: two runs of values, and the constants of a loop. */
+export const SCRATCH_BYTES: i32 = 2 * 4 * RUN + 16 * CONSTANTS;
 /** Momentum of a block on its way through a step, or of a run for a second look at it. */
 export let momenta: usize = 0;
 /** The updates of a run, for a second look at sums that float32 can't hold. */
 export let updates: usize = 0;
-export let keys: usize = 0;
 let constants: usize = 0;
 
 export function useScratch(address: usize): void {
   momenta = address;
   updates = address + 4 * RUN;
-  keys = address + 8 * RUN;
-  constants = keys + 64;
+  constants = address + 8 * RUN;
 }
 
 /**
