@@ -29,7 +29,7 @@ export function accumulate(parameter: Parameter, gradient: Float32Array, scale =
   const task = additionTask(parameter.grad, gradient, scale);
   const runtime = availableRuntime();
   if (runtime === null) referenceKernel.apply([task]);
-  else runtime.run("apply", [task], runtime.pool.threads(Infinity));
+  else runtime.run("apply", [task], Infinity);
 }
 
 /** An addition is a step against the gradient's sign: sum − (−1)·scale·gradient. */

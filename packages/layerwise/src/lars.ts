@@ -16,7 +16,7 @@ import { createKernel } from "./kernels/choose.js";
 import type { KernelName } from "./kernels/choose.js";
 import { NO_SUMS } from "./kernels/kernel.js";
 import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "./kernels/kernel.js";
-import { Layer, momentumArrays, momentumAs, wantedMomentum } from "./layer.js";
+import { Layer, momentumAs, wantedMomentum } from "./layer.js";
 import { resolveOptions } from "./options.js";
 import type { Hyperparameters, LARSOptions } from "./options.js";
 import { createParamGroup, createParamGroups } from "./param-group.js";
@@ -320,7 +320,12 @@ export class LARS {
   #apply(steps: readonly LayerStep[], gradScale: number): SumsOfSquares[] {
     const momenta = steps.map(({ layer, values }) => {
       const { size } = layer.parameter;
-      return momentumAs(wantedMomentum(values, size), layer.momentum, size, this.#kernel);
+      return momentumAs(
+        wantedMomentum(values, size),
+        layer.momentum,
+        layer.parameter,
+        this.#kernel,
+      );
     });
     steps.forEach(({ layer }, index) => {
       this.#setMomentum(layer, momenta[index] ?? null);
@@ -336,7 +341,7 @@ export class LARS {
 
   #setMomentum(layer: Layer, next: Momentum | null): void {
     if (next === layer.momentum) return;
-    for (const array of momentumArrays(layer.momentum)) this.#kernel.release(array);
+    if (layer.momentum !== null) this.#kernel.releaseMomentum(layer.momentum);
     layer.momentum = next;
   }
 

@@ -3,7 +3,7 @@ import type { Kernel, Momentum } from "./kernels/kernel.js";
 import type { Hyperparameters } from "./options.js";
 import type { ParamGroup } from "./param-group.js";
 import type { Parameter } from "./parameter.js";
-import { blockCount, dequantizeInto, quantizeInto } from "./state/blockwise.js";
+import { dequantizeInto, quantizeInto } from "./state/blockwise.js";
 
 /** How a layer's momentum is kept. */
 export type MomentumKind = Momentum["kind"] | "none";
@@ -36,6 +36,9 @@ export function wantedMomentum(values: Hyperparameters, size: number): MomentumK
   return values.optimBits === 8 && size >= values.min8bitSize ? "blockwise" : "float32";
 }
 
+/** What momentum belongs to: a parameter, or what is known of one. */
+export type MomentumOwner = Pick<Parameter, "size"> & Partial<Pick<Parameter, "data">>;
+
 /**
  * The momentum of a layer in the wanted kind: as it is, converted into new arrays, or zeros. Nothing
  * is changed or released, so that a failed allocation leaves the state as it was.
@@ -43,25 +46,15 @@ export function wantedMomentum(values: Hyperparameters, size: number): MomentumK
 export function momentumAs(
   kind: MomentumKind,
   current: Momentum | null,
-  size: number,
+  { size, data }: MomentumOwner,
   kernel: Kernel,
 ): Momentum | null {
   if (kind === "none") return null;
   if (current?.kind === kind) return current;
-  const next = allocateMomentum(kind, size, kernel);
+  // Zeros: absmax 0 makes every code stand for 0.
+  const next = kernel.allocateMomentum(kind, size, data);
   if (current !== null) convertMomentum(current, next);
   return next;
-}
-
-/** Zeros: absmax 0 makes every code stand for 0. */
-export function allocateMomentum(kind: Momentum["kind"], size: number, kernel: Kernel): Momentum {
-  return kind === "float32"
-    ? { kind, values: kernel.allocateFloat32(size) }
-    : {
-        kind,
-        codes: kernel.allocateUint8(size),
-        absmax: kernel.allocateFloat32(blockCount(size)),
-      };
 }
 
 function convertMomentum(from: Momentum, to: Momentum): void {

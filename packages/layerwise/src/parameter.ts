@@ -61,7 +61,7 @@ export class Parameter {
   static allocate(shape: readonly number[], { name }: { name?: string } = {}): Parameter {
     const size = elementsOf(shape, name);
     const allocate = (): Float32Array =>
-      availableRuntime()?.allocate(Float32Array, size) ?? new Float32Array(size);
+      availableRuntime()?.allocateFloat32(size) ?? new Float32Array(size);
     const parameter = new Parameter(allocate(), {
       shape,
       ...(name === undefined ? {} : { name }),

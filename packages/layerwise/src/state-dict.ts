@@ -64,7 +64,7 @@ export function restoreState(
     momentum: loadedMomentum(layer, state, kernel),
   }));
   for (const { layer, state, momentum } of loaded) {
-    for (const array of momentumArrays(layer.momentum)) kernel.release(array);
+    if (layer.momentum !== null) kernel.releaseMomentum(layer.momentum);
     layer.momentum = momentum;
     layer.stepCount = state.step;
     layer.gradientHistory = state.gradientHistory?.slice() ?? null;
@@ -110,12 +110,12 @@ function checkShape({ label, parameter }: Layer, { name, shape }: LayerState): v
 
 /** A copy of the saved momentum in the kernel's memory, in the kind that the layer's options ask for. */
 function loadedMomentum(layer: Layer, { momentum }: LayerState, kernel: Kernel): Momentum | null {
-  const size = layer.parameter.size;
-  const kind = wantedMomentum(layer.group.hyperparameters(), size);
+  const { parameter } = layer;
+  const kind = wantedMomentum(layer.group.hyperparameters(), parameter.size);
   if (momentum === null) return null;
-  const loaded = momentumAs(kind, momentum, size, kernel);
+  const loaded = momentumAs(kind, momentum, parameter, kernel);
   if (loaded !== momentum) return loaded;
-  const copy = momentumAs(kind, null, size, kernel);
+  const copy = momentumAs(kind, null, parameter, kernel);
   const sources = momentumArrays(momentum);
   momentumArrays(copy).forEach((target, index) => {
     target.set(sources[index] ?? []);

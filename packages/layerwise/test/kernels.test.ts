@@ -1,9 +1,11 @@
 /** The two passes of a kernel by themselves: measure and apply over layers, ranges of layers and all of float32. */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { Parameter } from "../src/index.js";
 import type { Momentum } from "../src/index.js";
 import { addSums, CHUNK_SIZE, NO_SUMS } from "../src/kernels/kernel.js";
 import type { Kernel, KernelTask, SumsOfSquares, UpdateEquation } from "../src/kernels/kernel.js";
+import { momentumArrays } from "../src/layer.js";
 import { dequantizeBlockwise, quantizeBlockwise } from "../src/quantization.js";
 import { runs } from "./helpers/arbitraries.js";
 import { kernels } from "./helpers/kernels.js";
@@ -424,19 +426,24 @@ describe.each(kernels)("$name kernel", ({ name, kernel: create }) => {
     });
   });
 
-  it("allocates zeros, and leaves arrays alone that it did not allocate", () => {
-    const [floats, bytes] = [kernel.allocateFloat32(1000), kernel.allocateUint8(999)];
-    expect([floats.length, bytes.length]).toEqual([1000, 999]);
-    expect(normOf(floats) + normOf(bytes)).toBe(0);
-    floats.fill(1);
-    bytes.fill(1);
-    const other = new Float32Array([1, 2]);
-    kernel.release(other);
-    expect([...other]).toEqual([1, 2]);
-    kernel.release(floats);
-    kernel.release(bytes);
-    const again = kernel.allocateFloat32(1000);
-    expect(normOf(again)).toBe(0);
-    kernel.release(again);
+  it("allocates momentum 0, inside and outside of its memory, and leaves other momentum alone", () => {
+    const inside = Parameter.allocate([1000]);
+    for (const weights of [inside.data, new Float32Array(1000), undefined]) {
+      for (const kind of ["float32", "blockwise"] as const) {
+        const momentum = kernel.allocateMomentum(kind, 1000, weights);
+        const arrays = momentumArrays(momentum);
+        expect(arrays.map(({ length }) => length)).toEqual(kind === "float32" ? [1000] : [1000, 4]);
+        expect(arrays.map(normOf)).toEqual(arrays.map(() => 0));
+        for (const array of arrays) array.fill(1);
+        kernel.releaseMomentum(momentum);
+        const again = kernel.allocateMomentum(kind, 1000, weights);
+        expect(momentumArrays(again).map(normOf)).toEqual(arrays.map(() => 0));
+        kernel.releaseMomentum(again);
+      }
+    }
+    const other = { kind: "float32", values: new Float32Array([1, 2]) } as const;
+    kernel.releaseMomentum(other);
+    expect([...other.values]).toEqual([1, 2]);
+    inside.dispose();
   });
 });

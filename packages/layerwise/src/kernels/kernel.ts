@@ -104,11 +104,14 @@ export interface Kernel {
    */
   apply(tasks: readonly KernelTask[]): SumsOfSquares[];
 
-  /** Arrays of zeros that the kernel reaches without copying, as far as its memory goes. */
-  allocateFloat32(length: number): Float32Array;
-  allocateUint8(length: number): Uint8Array;
-  /** Gives back an array that this kernel allocated; others are left alone. */
-  release(array: Float32Array | Uint8Array): void;
+  /**
+   * Momentum 0, where the kernel reaches it without copying, as far as its memory goes.
+   *
+   * @param weights of the layer, if they are known: momentum is best beside them
+   */
+  allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum;
+  /** Gives momentum back that this kernel allocated; other momentum is left alone. */
+  releaseMomentum(momentum: Momentum): void;
   /** Ends threads that nobody else uses. */
   dispose(): void;
 }

@@ -4,7 +4,7 @@
  * It is the oracle of the fast kernels, so it has more precision than they do and shares no code
  * with them. Results are rounded once, when they are stored.
  */
-import { dequantizeInto, quantizeInto } from "../state/blockwise.js";
+import { blockCount, dequantizeInto, quantizeInto } from "../state/blockwise.js";
 import { BLOCK_SIZE } from "../state/codebook.js";
 import { addSums, NO_SUMS } from "./kernel.js";
 import type {
@@ -120,8 +120,10 @@ export const referenceKernel: Kernel = {
   threads: 1,
   measure: (tasks) => tasks.map(measureLayer),
   apply: (tasks) => tasks.map(applyLayer),
-  allocateFloat32: (length) => new Float32Array(length),
-  allocateUint8: (length) => new Uint8Array(length),
-  release: () => undefined,
+  allocateMomentum: (kind, size) =>
+    kind === "float32"
+      ? { kind, values: new Float32Array(size) }
+      : { kind, codes: new Uint8Array(size), absmax: new Float32Array(blockCount(size)) },
+  releaseMomentum: () => undefined,
   dispose: () => undefined,
 };

@@ -1,7 +1,6 @@
 /** A layer's momentum as tensors of a device: float32 numbers, or 8-bit codes. */
 import type { Momentum } from "../../kernels/kernel.js";
 import { referenceKernel } from "../../kernels/reference.js";
-import { allocateMomentum } from "../../layer.js";
 import type { MomentumKind } from "../../layer.js";
 import { blockCount } from "../../state/blockwise.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap } from "../../state/codebook.js";
@@ -34,7 +33,7 @@ export function upload(
   size: number,
   given: Momentum | null,
 ): DeviceMomentum {
-  const momentum = given ?? allocateMomentum(kind, size, referenceKernel);
+  const momentum = given ?? referenceKernel.allocateMomentum(kind, size);
   if (momentum.kind === "float32") {
     return { kind: "float32", values: tf.tensor(momentum.values.slice(), [size], "float32") };
   }

@@ -292,7 +292,7 @@ export class DeviceStepper implements Stepper {
   #uploaded(slot: Slot, values: Hyperparameters, state: LayerState): DeviceLayer {
     const tf = this.#tf;
     const kind = wantedMomentum(values, slot.size);
-    const given = momentumAs(kind, state.momentum, slot.size, referenceKernel);
+    const given = momentumAs(kind, state.momentum, slot, referenceKernel);
     const layer = {
       slot,
       values,

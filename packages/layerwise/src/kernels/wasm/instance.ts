@@ -1,32 +1,25 @@
-/** From the inlined bytes to a running instance, synchronously: in Node and on a page's main thread. */
+/** From the inlined bytes to running kernels over a memory, synchronously: in Node and on a page's main thread. */
 import { createDynamicMap } from "../../state/codebook.js";
-import { Arena } from "./arena.js";
 import { wasmHex } from "./binary.generated.js";
+import { allocateOrThrow, isShared } from "./heap.js";
+import type { Heap } from "./heap.js";
 
 /** The exports of assembly/index.ts. */
 export interface KernelExports {
-  codebook(): number;
-  heap(): number;
+  tableBytes(): number;
   scratchBytes(): number;
-  useScratch(address: number): void;
+  place(tables: number, scratch: number): void;
   fillTables(): void;
   work(job: number): void;
 }
 
 export interface KernelInstance {
   readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
-  readonly arena: Arena;
+  readonly heap: Heap;
   readonly exports: KernelExports;
-  /** False where the platform gives no shared memory: then nothing but staging lies in the arena. */
-  readonly isShared: boolean;
+  /** Address of what all threads read. */
+  readonly tables: number;
 }
-
-/** 4 MB, of which the tables take 0.3. */
-const INITIAL_PAGES = 64;
-/** 4 GiB, all that 32-bit addresses reach. */
-const MAXIMUM_PAGES = 65536;
-const UNSHARED_PAGES = 128;
 
 /** The binary is inlined as hexadecimal: it compresses a quarter better than base64. */
 function decodeHex(text: string): Uint8Array<ArrayBuffer> {
@@ -36,8 +29,8 @@ function decodeHex(text: string): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * The module imports a shared memory. Where there is none, one byte makes the import an ordinary
- * memory with a maximum: the kernels use no atomic instruction.
+ * The module imports a shared memory. For another one, one byte makes the import an ordinary memory with a
+ * maximum: threads need shared memory, the kernels' atomic operations do not.
  */
 function withUnsharedMemory(binary: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const name = [...new TextEncoder().encode("memory")];
@@ -49,34 +42,34 @@ function withUnsharedMemory(binary: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBu
   return copy;
 }
 
-function createMemory(): { memory: WebAssembly.Memory; isShared: boolean; maximum: number } {
-  const initial = INITIAL_PAGES;
-  try {
-    const memory = new WebAssembly.Memory({ initial, maximum: MAXIMUM_PAGES, shared: true });
-    return { memory, isShared: true, maximum: MAXIMUM_PAGES };
-  } catch {
-    // Growing an unshared memory would detach the views that users hold, so it is made in its final
-    // size and holds no user's arrays.
-    const memory = new WebAssembly.Memory({ initial: UNSHARED_PAGES, maximum: MAXIMUM_PAGES });
-    return { memory, isShared: false, maximum: UNSHARED_PAGES };
+const modules = new Map<boolean, WebAssembly.Module>();
+
+/** Compiled once for shared memory and once for other. */
+function moduleFor(shared: boolean): WebAssembly.Module {
+  let module = modules.get(shared);
+  if (module === undefined) {
+    const binary = decodeHex(wasmHex);
+    module = new WebAssembly.Module(shared ? binary : withUnsharedMemory(binary));
+    modules.set(shared, module);
   }
+  return module;
 }
 
 /**
- * Compiles and starts the kernels.
+ * Compiles and starts the kernels over a heap, in which they take 0.3 MB for their tables.
  *
  * @throws WebAssembly.CompileError on an engine without WebAssembly SIMD
+ * @throws RangeError when the heap is full
  */
-export function instantiate(): KernelInstance {
-  const { memory, isShared, maximum } = createMemory();
-  const binary = decodeHex(wasmHex);
-  const module = new WebAssembly.Module(isShared ? binary : withUnsharedMemory(binary));
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  const kernels = exports as unknown as KernelExports;
-  const arena = new Arena(memory, kernels.heap(), maximum);
-  kernels.useScratch(arena.allocateOrThrow(kernels.scratchBytes()));
+export function instantiate(heap: Heap): KernelInstance {
+  const { memory } = heap;
+  const module = moduleFor(isShared(memory));
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  const exports = instance.exports as unknown as KernelExports;
+  const tables = allocateOrThrow(heap, exports.tableBytes());
+  exports.place(tables, allocateOrThrow(heap, exports.scratchBytes()));
   const codebook = createDynamicMap();
-  new Float32Array(arena.buffer, kernels.codebook(), codebook.length).set(codebook);
-  kernels.fillTables();
-  return { module, memory, arena, exports: kernels, isShared };
+  new Float32Array(heap.buffer, tables, codebook.length).set(codebook);
+  exports.fillTables();
+  return { module, heap, exports, tables };
 }

@@ -4,7 +4,8 @@
  */
 import { addSums, CHUNK_SIZE, NO_SUMS } from "../kernel.js";
 import type { KernelTask, SumsOfSquares } from "../kernel.js";
-import type { Arena } from "./arena.js";
+import { allocateOrThrow } from "./heap.js";
+import type { Heap } from "./heap.js";
 
 export type Pass = "measure" | "apply";
 
@@ -28,6 +29,7 @@ const CLOSED = 0x40000000;
 const WANT_WEIGHTS = 1;
 const WANT_UPDATE = 2;
 const SKIP_ZEROS = 4;
+const FETCH_MOMENTUM = 8;
 
 /** Where the arrays of a task lie in the kernels' memory; 0 for what it has not. */
 export interface Addresses {
@@ -42,23 +44,25 @@ export interface PlacedTask {
   readonly task: KernelTask;
   readonly addresses: Addresses;
   readonly size: number;
+  /** Weights and gradient were just copied into the cache. */
+  readonly isCopied: boolean;
 }
 
 export class Job {
-  readonly #arena: Arena;
+  readonly #heap: Heap;
   readonly address: number;
   #layers = { address: 0, capacity: 0 };
   #sums = { address: 0, capacity: 0 };
   #tasks: readonly PlacedTask[] = [];
 
-  constructor(arena: Arena) {
-    this.#arena = arena;
-    this.address = arena.allocateOrThrow(JOB_BYTES);
+  constructor(heap: Heap) {
+    this.#heap = heap;
+    this.address = allocateOrThrow(heap, JOB_BYTES);
     Atomics.store(this.#words, COUNTER, CLOSED);
   }
 
   get #words(): Int32Array {
-    return new Int32Array(this.#arena.buffer, this.address, JOB_BYTES / 4);
+    return new Int32Array(this.#heap.buffer, this.address, JOB_BYTES / 4);
   }
 
   /** Writes a job for so many threads and opens it to all. */
@@ -99,7 +103,7 @@ export class Job {
   close(before = NO_SUMS): SumsOfSquares[] {
     Atomics.store(this.#words, COUNTER, CLOSED);
     const count = this.#tasks.reduce((sum, { size }) => sum + chunkCount(size), 0);
-    const values = new Float64Array(this.#arena.buffer, this.#sums.address, count * 3);
+    const values = new Float64Array(this.#heap.buffer, this.#sums.address, count * 3);
     let at = 0;
     const sums = this.#tasks.map(({ task, size }, index) => {
       let total = index === 0 ? before : NO_SUMS;
@@ -122,13 +126,13 @@ export class Job {
     bytes: number,
   ): { address: number; capacity: number } {
     if (bytes <= area.capacity) return area;
-    this.#arena.free(area.address);
+    this.#heap.free(area.address);
     const capacity = bytes * 2;
-    return { address: this.#arena.allocateOrThrow(capacity), capacity };
+    return { address: allocateOrThrow(this.#heap, capacity), capacity };
   }
 
   #writeLayers(tasks: readonly PlacedTask[]): void {
-    const view = new DataView(this.#arena.buffer, this.#layers.address, tasks.length * LAYER_BYTES);
+    const view = new DataView(this.#heap.buffer, this.#layers.address, tasks.length * LAYER_BYTES);
     let firstChunk = 0;
     tasks.forEach((placed, index) => {
       writeLayer(view, index * LAYER_BYTES, placed, firstChunk);
@@ -142,7 +146,7 @@ function chunkCount(size: number): number {
 }
 
 function writeLayer(view: DataView, at: number, placed: PlacedTask, firstChunk: number): void {
-  const { addresses, size, task } = placed;
+  const { addresses, size, task, isCopied } = placed;
   const { equation, sums } = task;
   view.setUint32(at, addresses.weights, true);
   view.setUint32(at + 4, addresses.gradient, true);
@@ -153,7 +157,8 @@ function writeLayer(view: DataView, at: number, placed: PlacedTask, firstChunk: 
     at + 20,
     (sums.weights ? WANT_WEIGHTS : 0) |
       (sums.update ? WANT_UPDATE : 0) |
-      (equation.skipZeros ? SKIP_ZEROS : 0),
+      (equation.skipZeros ? SKIP_ZEROS : 0) |
+      (isCopied && addresses.momentum !== 0 ? FETCH_MOMENTUM : 0),
     true,
   );
   view.setFloat32(at + 24, equation.gradientFactor, true);

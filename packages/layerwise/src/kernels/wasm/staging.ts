@@ -1,15 +1,16 @@
 /**
- * The way in and out for arrays outside the kernels' memory: a batch of chunks at a time is copied into
- * a bank that stays in the cache, worked on, and copied back if it was written. There are two banks, so
- * that workers can be at one while the caller, who alone can reach the arrays, copies the other.
+ * The way in and out for arrays outside a memory: a batch of chunks at a time is copied into a bank that stays in
+ * the cache, worked on, and copied back if it was written. With two banks, helpers can be at one while the
+ * caller, who alone can reach the arrays, copies the other.
  */
 import { BLOCK_SIZE } from "../../state/codebook.js";
 import { CHUNK_SIZE } from "../kernel.js";
 import type { KernelTask, LayerArrays } from "../kernel.js";
-import type { Arena } from "./arena.js";
+import { allocateOrThrow } from "./heap.js";
+import type { Heap } from "./heap.js";
 import type { Addresses, Pass, PlacedTask } from "./job.js";
 
-/** Chunks that a bank has room for: as many as workers are woken for. */
+/** Chunks that a bank has room for. */
 export const MOST_CHUNKS = 4;
 
 type Part = keyof Addresses;
@@ -36,13 +37,29 @@ function partsOf({ weights, gradient, momentum }: LayerArrays): PartArray[] {
   return parts;
 }
 
+/** Whether a pass reads or writes an array of a layer. */
+function needs({ sums, equation }: KernelTask, pass: Pass, part: Part): boolean {
+  if (pass === "apply" || part === "gradient") return true;
+  return part === "weights" ? sums.weights || sums.update : sums.update && equation.decay !== 0;
+}
+
 /** A task as a job takes it, if all its arrays lie in the kernels' memory, else null. */
-export function placedWhole(task: KernelTask, arena: Arena): PlacedTask | null {
+export function placedWhole(task: KernelTask, heap: Heap): PlacedTask | null {
   const parts = partsOf(task.arrays);
-  if (!parts.every(({ array }) => arena.owns(array))) return null;
+  if (!parts.every(({ array }) => heap.owns(array))) return null;
   const addresses: Record<Part, number> = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
   for (const { part, array } of parts) addresses[part] = array.byteOffset;
-  return { task, addresses, size: task.arrays.weights.length };
+  return { task, addresses, size: task.arrays.weights.length, isCopied: false };
+}
+
+/** Whether any array of a task lies in a memory. */
+export function touches({ arrays }: KernelTask, heap: Heap): boolean {
+  const { weights, gradient, momentum } = arrays;
+  return (
+    heap.owns(weights) ||
+    heap.owns(gradient) ||
+    (momentum !== null && heap.owns(momentum.kind === "float32" ? momentum.values : momentum.codes))
+  );
 }
 
 /** A part of a layer in a bank. */
@@ -54,29 +71,29 @@ export interface Batch {
 }
 
 export class Staging {
-  readonly #arena: Arena;
-  #banks: readonly [Addresses, Addresses] | null = null;
+  readonly #heap: Heap;
+  readonly #banks: Addresses[] = [];
 
-  constructor(arena: Arena) {
-    this.#arena = arena;
+  constructor(heap: Heap) {
+    this.#heap = heap;
   }
 
   /**
-   * Copies the task's batches in, one with each call of `next`, into the two banks in turn.
+   * Copies the task's batches in, one with each call of `next`, into the banks in turn.
    *
    * @param chunks chunks a batch, at most {@link MOST_CHUNKS}
+   * @param banks 1 or 2
    */
-  *batches(task: KernelTask, pass: Pass, chunks: number): Generator<Batch> {
-    this.#banks ??= [this.#allocateBank(), this.#allocateBank()];
-    const parts = partsOf(task.arrays);
+  *batches(task: KernelTask, pass: Pass, chunks: number, banks: 1 | 2): Generator<Batch> {
+    const parts = partsOf(task.arrays).filter(({ part }) => needs(task, pass, part));
     const size = task.arrays.weights.length;
     const step = chunks * CHUNK_SIZE;
-    for (let start = 0, turn = 0; start < size; start += step, turn = 1 - turn) {
+    for (let start = 0, turn = 0; start < size; start += step, turn = (turn + 1) % banks) {
       const end = Math.min(start + step, size);
-      const bank = this.#banks[turn as 0 | 1];
+      const bank = (this.#banks[turn] ??= this.#allocateBank());
       const addresses = this.#bringIn(bank, parts, start, end);
       yield {
-        placed: { task, addresses, size: end - start },
+        placed: { task, addresses, size: end - start, isCopied: true },
         putBack: () => {
           if (pass === "apply") this.#putBack(bank, parts, start, end);
         },
@@ -85,7 +102,7 @@ export class Staging {
   }
 
   #allocateBank(): Addresses {
-    const place = (elements: number): number => this.#arena.allocateOrThrow(elements * 4);
+    const place = (elements: number): number => allocateOrThrow(this.#heap, elements * 4);
     const most = MOST_CHUNKS * CHUNK_SIZE;
     return {
       weights: place(most),
@@ -99,7 +116,7 @@ export class Staging {
     const addresses = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
     for (const { part, array, stride } of parts) {
       const [from, to] = [start / stride, Math.ceil(end / stride)];
-      if (this.#arena.owns(array)) {
+      if (this.#heap.owns(array)) {
         addresses[part] = array.byteOffset + from * array.BYTES_PER_ELEMENT;
       } else {
         addresses[part] = bank[part];
@@ -111,7 +128,7 @@ export class Staging {
 
   #putBack(bank: Addresses, parts: readonly PartArray[], start: number, end: number): void {
     for (const { part, array, stride } of parts) {
-      if (part === "gradient" || this.#arena.owns(array)) continue;
+      if (part === "gradient" || this.#heap.owns(array)) continue;
       const [from, to] = [start / stride, Math.ceil(end / stride)];
       array.set(this.#view(bank[part], array, to - from), from);
     }
@@ -123,7 +140,7 @@ export class Staging {
     like: Float32Array | Uint8Array,
     length: number,
   ): Float32Array | Uint8Array {
-    const { buffer } = this.#arena;
+    const { buffer } = this.#heap;
     return like instanceof Float32Array
       ? new Float32Array(buffer, address, length)
       : new Uint8Array(buffer, address, length);

@@ -5,9 +5,11 @@
  * chunks, each of which somebody has taken. So `step()` is synchronous, runs while workers are still
  * starting, and a worker that is gone leaves nothing behind unless it dies in the middle of a chunk.
  */
+import { allocateOrThrow, isShared } from "./heap.js";
 import type { KernelInstance } from "./instance.js";
 import type { Job } from "./job.js";
 import { availableCores, canShareMemory, startWorker } from "./worker-host.js";
+import type { Helpers } from "./workspace.js";
 
 /** Words of the control block; the worker's source has the same. */
 const CONTROL_WORDS = 3;
@@ -35,7 +37,7 @@ export class ThreadPool {
   constructor(instance: KernelInstance, job: Job) {
     this.#instance = instance;
     this.#job = job;
-    this.#control = instance.arena.allocateOrThrow(CONTROL_WORDS * 4);
+    this.#control = allocateOrThrow(instance.heap, CONTROL_WORDS * 4);
   }
 
   /** The number of threads to be had, the caller's own included, up to so many. */
@@ -46,7 +48,7 @@ export class ThreadPool {
   /** Registers a user, and starts the workers that it lacks where workers can share memory. */
   acquire(threads = availableCores()): void {
     this.#users++;
-    if (!this.#instance.isShared || !canShareMemory()) return;
+    if (!isShared(this.#instance.heap.memory) || !canShareMemory()) return;
     while (this.#helpers.length < threads - 1) this.#addHelper();
   }
 
@@ -58,12 +60,28 @@ export class ThreadPool {
     this.#failure = null;
   }
 
+  /** The threads for one pass, or null if there is but the caller's. */
+  helpers(most: number): Helpers | null {
+    const threads = this.threads(most);
+    // A worker that has died is to be told even where no other is left.
+    if (threads === 1 && this.#failure === null) return null;
+    return {
+      threads,
+      help: () => {
+        this.#help(threads);
+      },
+      join: () => {
+        this.#join();
+      },
+    };
+  }
+
   /**
    * Wakes workers for the job, which is open.
    *
    * @throws Error once if a worker has died since the last time; from then on there is one thread
    */
-  help(threads: number): void {
+  #help(threads: number): void {
     const failure = this.#failure;
     this.#failure = null;
     if (failure !== null) throw failure;
@@ -73,7 +91,7 @@ export class ThreadPool {
   }
 
   /** Waits for the chunks that workers have taken. @throws Error if one of them is never done */
-  join(): void {
+  #join(): void {
     let seen = -1;
     let deadline = Infinity;
     while (!this.#job.isDone) {
@@ -90,7 +108,7 @@ export class ThreadPool {
   }
 
   get #words(): Int32Array {
-    return new Int32Array(this.#instance.arena.buffer, this.#control, CONTROL_WORDS);
+    return new Int32Array(this.#instance.heap.buffer, this.#control, CONTROL_WORDS);
   }
 
   #wake(): void {
@@ -100,13 +118,14 @@ export class ThreadPool {
   }
 
   #addHelper(): void {
-    const { module, memory, arena, exports } = this.#instance;
+    const { module, heap, exports, tables } = this.#instance;
     // Of its own, and given back only when the worker is known to have ended: it may be at work until then.
-    const scratch = arena.allocateOrThrow(exports.scratchBytes());
+    const scratch = allocateOrThrow(heap, exports.scratchBytes());
     const helper: Helper = { state: "starting" };
     const setup = {
       module,
-      memory,
+      memory: heap.memory,
+      tables,
       scratch,
       control: this.#control,
       job: this.#job.address,
@@ -118,7 +137,7 @@ export class ThreadPool {
       started: () => (helper.state = "running"),
       ended: () => {
         helper.state = "ended";
-        arena.free(scratch);
+        heap.free(scratch);
         if (this.#helpers.includes(helper)) this.#fail("has ended");
       },
       failed: (reason) => {

@@ -1,9 +1,24 @@
-/** The WebAssembly kernel of one optimizer: the shared runtime, on the optimizer's number of threads. */
+/** The WebAssembly kernel of one optimizer: a runner of passes, on the optimizer's number of threads. */
 import { NO_SUMS } from "../kernel.js";
-import type { Kernel, KernelTask, SumsOfSquares, UpdateEquation } from "../kernel.js";
+import type { Kernel, KernelTask, Momentum, SumsOfSquares, UpdateEquation } from "../kernel.js";
 import { referenceKernel } from "../reference.js";
 import type { Pass } from "./job.js";
-import type { WasmRuntime } from "./runtime.js";
+
+/** Who runs passes in WebAssembly: runtime.ts, or a heap of another program's. */
+export interface PassRunner {
+  /** One pass over layers whose factors float32 holds. */
+  run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[];
+  /** Momentum 0, or null when there is no room. @param weights of the layer, if they are known */
+  allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum | null;
+  /** Gives back what {@link allocateMomentum} returned; other momentum is left alone. */
+  releaseMomentum(momentum: Momentum): void;
+  /** The number of threads to be had, the caller's own included, up to so many. */
+  threads(most: number): number;
+  /** Registers a user, who wants so many threads. */
+  acquire(threads: number): void;
+  /** The end of a user. */
+  dispose(): void;
+}
 
 const SMALLEST_NORMAL = 2 ** -126;
 const LARGEST = 2 ** 128;
@@ -21,18 +36,18 @@ function fitsFloat32({ gradientFactor, weightFactor, stepSize }: UpdateEquation)
 
 export class WasmKernel implements Kernel {
   readonly name = "wasm";
-  readonly #runtime: WasmRuntime;
+  readonly #runner: PassRunner;
   readonly #mostThreads: number;
 
   /** @param mostThreads the caller's own thread included */
-  constructor(runtime: WasmRuntime, mostThreads: number) {
-    this.#runtime = runtime;
+  constructor(runner: PassRunner, mostThreads: number) {
+    this.#runner = runner;
     this.#mostThreads = mostThreads;
-    runtime.pool.acquire(mostThreads);
+    runner.acquire(mostThreads);
   }
 
   get threads(): number {
-    return this.#runtime.pool.threads(this.#mostThreads);
+    return this.#runner.threads(this.#mostThreads);
   }
 
   measure(tasks: readonly KernelTask[]): SumsOfSquares[] {
@@ -43,25 +58,24 @@ export class WasmKernel implements Kernel {
     return this.#run("apply", tasks);
   }
 
-  allocateFloat32(length: number): Float32Array {
-    return this.#runtime.allocate(Float32Array, length);
+  allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum {
+    return (
+      this.#runner.allocateMomentum(kind, size, weights) ??
+      referenceKernel.allocateMomentum(kind, size)
+    );
   }
 
-  allocateUint8(length: number): Uint8Array {
-    return this.#runtime.allocate(Uint8Array, length);
-  }
-
-  release(array: Float32Array | Uint8Array): void {
-    this.#runtime.release(array);
+  releaseMomentum(momentum: Momentum): void {
+    this.#runner.releaseMomentum(momentum);
   }
 
   dispose(): void {
-    this.#runtime.pool.release();
+    this.#runner.dispose();
   }
 
   #run(pass: Pass, tasks: readonly KernelTask[]): SumsOfSquares[] {
     const fitting = tasks.filter(({ equation }) => fitsFloat32(equation));
-    const sums = this.#runtime.run(pass, fitting, this.threads);
+    const sums = this.#runner.run(pass, fitting, this.#mostThreads);
     if (fitting.length === tasks.length) return sums;
     const ours = sums.values();
     return tasks.map((task) => {

@@ -4,6 +4,8 @@
 export interface WorkerSetup {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
+  /** Addresses of what all threads read, and of what this one alone writes. */
+  readonly tables: number;
   readonly scratch: number;
   /** Address of the pool's control block, of the job, and the worker's place among its helpers. */
   readonly control: number;
@@ -29,9 +31,9 @@ export interface WorkerEvents {
  */
 const source = `
 const isNode = typeof require === "function";
-function run({ module, memory, scratch, control, job, helper, generation }) {
+function run({ module, memory, tables, scratch, control, job, helper, generation }) {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  exports.useScratch(scratch);
+  exports.place(tables, scratch);
   const words = new Int32Array(memory.buffer, control, 3);
   let seen = Atomics.load(words, 0);
   if (!isNode) postMessage("started");

@@ -1,7 +1,7 @@
 /** The apply pass: writes weights and momentum, sums squares of the update on the way. */
 import { decodeFour, decodeOne, encode } from "./blockwise";
 import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
-import { BLOCK, broadcast, momenta, RUN, updates } from "./layout";
+import { BLOCK, broadcast, codebook, momenta, RUN, updates } from "./layout";
 import { addSquares, isZero, runSum, sumOfSquares } from "./sums";
 
 let gradientFactor: f32 = 0;
@@ -136,6 +136,7 @@ function applyLoop(
   const absmax4 = broadcast(absmax, 7);
   const magnitude = broadcast(reinterpret<f32>(0x7fffffff), 8);
   const zero = f32x4.splat(0);
+  const values = codebook;
   let largest = zero;
   let uu = zero;
   let to = kind == BLOCKWISE ? momenta : m;
@@ -153,8 +154,8 @@ function applyLoop(
     let ua = da;
     let ub = db;
     if (kind != NONE) {
-      const sa = kind == BLOCKWISE ? f32x4.mul(decodeFour(m), absmax4) : v128.load(m);
-      const sb = kind == BLOCKWISE ? f32x4.mul(decodeFour(m + 4), absmax4) : v128.load(m, 16);
+      const sa = kind == BLOCKWISE ? f32x4.mul(decodeFour(m, values), absmax4) : v128.load(m);
+      const sb = kind == BLOCKWISE ? f32x4.mul(decodeFour(m + 4, values), absmax4) : v128.load(m, 16);
       let ma = f32x4.add(f32x4.mul(sa, decay4), f32x4.mul(da, accumulation4));
       let mb = f32x4.add(f32x4.mul(sb, decay4), f32x4.mul(db, accumulation4));
       ua = general ? f32x4.add(f32x4.mul(da, ahead4), f32x4.mul(ma, lookahead4)) : ma;

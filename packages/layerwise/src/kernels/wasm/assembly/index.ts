@@ -1,16 +1,11 @@
 /** The kernels of layerwise for WebAssembly: what the loader calls. */
 import { fillTables as fill } from "./blockwise";
 import { Job, work as workOn } from "./job";
-import { CODEBOOK, HEAP, SCRATCH_BYTES, useScratch as use } from "./layout";
+import { SCRATCH_BYTES, TABLE_BYTES, useScratch, useTables } from "./layout";
 
-/** Address of the 256 float32 values of the codebook. */
-export function codebook(): usize {
-  return CODEBOOK;
-}
-
-/** Where free memory begins. */
-export function heap(): usize {
-  return HEAP;
+/** Bytes of the tables that all threads read; the first 1,024 are the codebook's 256 float32 values. */
+export function tableBytes(): i32 {
+  return TABLE_BYTES;
 }
 
 /** Bytes of the scratch that each thread has. */
@@ -18,9 +13,10 @@ export function scratchBytes(): i32 {
   return SCRATCH_BYTES;
 }
 
-/** Says where this thread's scratch lies. */
-export function useScratch(address: usize): void {
-  use(address);
+/** Says where the tables and this thread's scratch lie. */
+export function place(tables: usize, scratch: usize): void {
+  useTables(tables);
+  useScratch(scratch);
 }
 
 /** Fills the tables from the codebook; once for all threads. */

@@ -26,6 +26,8 @@ export const LAYER_BYTES: usize = 64;
 export const WANT_WEIGHTS: i32 = 1;
 export const WANT_UPDATE: i32 = 2;
 export const SKIP_ZEROS: i32 = 4;
+/** Weights and gradient are in the cache already, the momentum may not be. */
+export const FETCH_MOMENTUM: i32 = 8;
 
 /** The sums of one chunk. */
 @unmanaged

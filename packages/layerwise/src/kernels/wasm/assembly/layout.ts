@@ -1,4 +1,4 @@
-/** Where things lie in the kernels' memory: tables at fixed addresses, so that look-ups need no base. */
+/** Where things lie in the memory that the kernels work on: where its owner says, since it may be somebody else's. */
 
 /** Elements per chunk of work, kernel.ts: CHUNK_SIZE. */
 export const CHUNK: u32 = 32768;
@@ -8,17 +8,23 @@ export const RUN: i32 = 1024;
 export const BLOCK: i32 = 256;
 
 /** The 256 float32 values of the codebook. */
-export const CODEBOOK: usize = 1024;
+export let codebook: usize = 0;
 /** The 255 float32 midpoints between them, and infinity. */
-export const MIDPOINTS: usize = CODEBOOK + 1024;
+export let midpoints: usize = 0;
+/** A midpoint and a code for each key: blockwise.ts. */
+export let table: usize = 0;
+
 /** Keys of float32 numbers: sign, exponent and top 6 mantissa bits. */
 export const KEYS: i32 = 1 << 15;
-/** A midpoint and a code for each key: blockwise.ts. */
-export const TABLE: usize = MIDPOINTS + 1024;
-const TABLE_SIZE: usize = 8 * KEYS;
 
-/** What is free for others begins here. */
-export const HEAP: usize = TABLE + TABLE_SIZE;
+/** Bytes of codebook, midpoints and table, which all threads share. */
+export const TABLE_BYTES: i32 = 1024 + 1024 + 8 * KEYS;
+
+export function useTables(address: usize): void {
+  codebook = address;
+  midpoints = address + 1024;
+  table = address + 2048;
+}
 
 /** Most constants of one loop. */
 const CONSTANTS: i32 = 16;

@@ -1,7 +1,7 @@
 /** The measure pass: sums of squares of weights, gradient and update. Writes nothing. */
 import { decode, decodeFour } from "./blockwise";
 import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
-import { BLOCK, broadcast, momenta, RUN } from "./layout";
+import { BLOCK, broadcast, codebook, momenta, RUN } from "./layout";
 import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sums";
 
 /**
@@ -102,6 +102,7 @@ function measureRun(
   const w4 = broadcast(uw, 1);
   let m4 = broadcast(um, 2);
   const zero = f32x4.splat(0);
+  const values = codebook;
   let ww = zero;
   let gg = zero;
   let uu = zero;
@@ -135,8 +136,8 @@ function measureRun(
             ub = f32x4.add(ub, f32x4.mul(v128.load(mAt, 16), m4));
           }
           if (kind == BLOCKWISE) {
-            ua = f32x4.add(ua, f32x4.mul(decodeFour(mAt), m4));
-            ub = f32x4.add(ub, f32x4.mul(decodeFour(mAt + 4), m4));
+            ua = f32x4.add(ua, f32x4.mul(decodeFour(mAt, values), m4));
+            ub = f32x4.add(ub, f32x4.mul(decodeFour(mAt + 4, values), m4));
           }
           if (skip) {
             ua = v128.and(ua, f32x4.ne(ga, zero));
@@ -162,14 +163,14 @@ function measureRun(
   if (update) {
     const sum = laneSum(uu);
     if (!isReliable(sum) || rest) {
-      let values = m;
+      let stored = m;
       if (kind == BLOCKWISE) {
         decode(m, absmax, count, momenta);
-        values = momenta;
+        stored = momenta;
       }
-      sumUpdate += isReliable(sum) ? sum : exactUpdateSum(w, g, values, vectors, skip);
-      if (values) values += <usize>vectors << 2;
-      if (rest) sumUpdate += exactUpdateSum(wAt, gAt, values, rest, skip);
+      sumUpdate += isReliable(sum) ? sum : exactUpdateSum(w, g, stored, vectors, skip);
+      if (stored) stored += <usize>vectors << 2;
+      if (rest) sumUpdate += exactUpdateSum(wAt, gAt, stored, rest, skip);
     } else {
       sumUpdate += sum;
     }
