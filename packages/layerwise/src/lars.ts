@@ -30,8 +30,8 @@ const MOST_THREADS = 64;
 
 /** How a step is run, beside what it computes. */
 export interface KernelOptions {
-  /** "wasm" (SIMD) or "reference" (float64, slow). Default: "wasm" where it runs. */
-  kernel?: KernelName;
+  /** "wasm" (SIMD) or "reference" (float64, slow); adapters bring their own. Default: "wasm" where it runs. */
+  kernel?: KernelName | Kernel;
   /**
    * The most threads that a step uses, ≥ 1. Default: the cores. Results have the same bits on any number.
    * {@link LARS.threads} says how many there are: 1 on a page that is not cross-origin isolated.
@@ -372,14 +372,19 @@ export class LARS32bit extends LARS {
   protected static override readonly fixedBits = 32;
 }
 
+function checkedKernel(given: unknown): KernelName | Kernel {
+  const isKernel =
+    typeof given === "object" && given !== null && "measure" in given && "apply" in given;
+  if (isKernel) return given as Kernel;
+  return checkChoice<KernelName>("kernel", given, ["wasm", "reference"]);
+}
+
 function checkedKernelOptions(given: unknown): KernelOptions {
   const options = checkObject("kernel options", given);
   checkNames("kernel options", options, ["kernel", "threads"]);
   const { kernel, threads } = options;
   return {
-    ...(kernel === undefined
-      ? {}
-      : { kernel: checkChoice("kernel", kernel, ["wasm", "reference"]) }),
+    ...(kernel === undefined ? {} : { kernel: checkedKernel(kernel) }),
     ...(threads === undefined
       ? {}
       : { threads: checkInteger("threads", threads, 1, MOST_THREADS) }),

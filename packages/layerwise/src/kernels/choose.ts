@@ -28,12 +28,13 @@ export function availableRuntime(): WasmRuntime | null {
 /**
  * A kernel for one optimizer. Dispose of it with the optimizer.
  *
- * @param name default: "wasm" where it runs, else "reference"
+ * @param kernel one by name, or one that is there. Default: "wasm" where it runs, else "reference"
  * @param threads the most that a step may use. Default: the cores
  * @throws WebAssembly.CompileError when "wasm" is asked for on an engine without WebAssembly SIMD
  */
-export function createKernel(name?: KernelName, threads = availableCores()): Kernel {
+export function createKernel(kernel?: KernelName | Kernel, threads = availableCores()): Kernel {
+  if (typeof kernel === "object") return kernel;
   const runtime =
-    name === "wasm" ? sharedRuntime() : name === undefined ? availableRuntime() : null;
+    kernel === "wasm" ? sharedRuntime() : kernel === undefined ? availableRuntime() : null;
   return runtime === null ? referenceKernel : new WasmKernel(runtime, threads);
 }

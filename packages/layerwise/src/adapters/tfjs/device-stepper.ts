@@ -67,6 +67,11 @@ export class DeviceStepper implements Stepper {
     this.#passes = passesOf(tf);
   }
 
+  /** TensorFlow.js moves the state, which is tensors, as it moves the variables. */
+  runsOn(): boolean {
+    return true;
+  }
+
   get stateBytes(): number {
     let elements = 0;
     for (const layer of this.#layers.values()) {

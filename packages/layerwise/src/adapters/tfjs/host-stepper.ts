@@ -1,19 +1,56 @@
 /** A step by the core's kernels, on tensors whose memory JavaScript can reach: the backends cpu and wasm. */
+import { CHUNK_SIZE } from "../../kernels/kernel.js";
+import type { Kernel } from "../../kernels/kernel.js";
+import { foreignKernel } from "../../kernels/wasm/foreign-heap.js";
+import type { ForeignHeap } from "../../kernels/wasm/foreign-heap.js";
 import type { LARS, StepReport } from "../../lars.js";
+import { wantedMomentum } from "../../layer.js";
+import type { MomentumKind } from "../../layer.js";
 import type { LARSOptions } from "../../options.js";
 import type { ParamGroup } from "../../param-group.js";
 import { Parameter, rebind } from "../../parameter.js";
+import { blockCount } from "../../state/blockwise.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
-import { liveMemory } from "./live-values.js";
+import { heapOf, liveMemory } from "./live-values.js";
 import type { LiveMemory } from "./live-values.js";
+import { hyperparametersOf } from "./options.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";
-import type { TensorFlow, Variable } from "./tensorflow.js";
+import type { Backend, Engine, TensorFlow, Variable } from "./tensorflow.js";
+
+/** More than a layer takes in a job, and more than an allocation wastes. */
+const JOB_BYTES = 512;
+/** More than a chunk's sums take, in a job that has just grown. */
+const JOB_BYTES_A_CHUNK = 96;
+/** For copies of weights whose buffer others see too, which pass through the heap. */
+const BANK_BYTES = 2 ** 21;
+
+/** The kernels in a heap, or undefined where the engine can't put them there. */
+function kernelOver(heap: ForeignHeap): Kernel | undefined {
+  try {
+    return foreignKernel(heap);
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+function momentumBytes(kind: MomentumKind, size: number): number {
+  return kind === "none" ? 0 : kind === "float32" ? 4 * size : size + 4 * blockCount(size);
+}
 
 export class HostStepper implements Stepper {
   readonly #tf: TensorFlow;
   readonly #Core: CoreClass;
   readonly #options: LARSOptions;
+  readonly #backend: Backend;
+  /** The backend's own heap, where steps run in place; null: weights and gradients pass through ours. */
+  readonly #heap: ForeignHeap | null;
+  readonly #kernel: Kernel | undefined;
+  /** Variables whose momentum is not there yet. */
+  readonly #fresh = new Set<Slot>();
   readonly #parameters = new Map<Slot, Parameter>();
   #optimizer: LARS | null = null;
   /**
@@ -26,6 +63,13 @@ export class HostStepper implements Stepper {
     this.#tf = tf;
     this.#Core = Core;
     this.#options = options;
+    this.#backend = tf.engine().backend;
+    this.#heap = heapOf(tf.engine());
+    this.#kernel = this.#heap === null ? undefined : kernelOver(this.#heap);
+  }
+
+  runsOn({ backend }: Engine): boolean {
+    return backend === this.#backend;
   }
 
   get stateBytes(): number {
@@ -38,9 +82,11 @@ export class HostStepper implements Stepper {
       shape: slot.shape,
     });
     const group = { ...slot.options, params: [parameter] };
-    if (this.#optimizer === null) this.#optimizer = new this.#Core([group], this.#options);
+    const kernel = this.#kernel === undefined ? {} : { kernel: this.#kernel };
+    if (this.#optimizer === null) this.#optimizer = new this.#Core([group], this.#options, kernel);
     else this.#optimizer.addParamGroup(group);
     this.#parameters.set(slot, parameter);
+    this.#fresh.add(slot);
   }
 
   step(steps: readonly VariableStep[], lr: LARSOptions["lr"]): StepReport | null {
@@ -50,10 +96,12 @@ export class HostStepper implements Stepper {
     for (const [slot, group] of this.#groups(optimizer)) {
       if (slot.options.lr === undefined) group.lr = lr;
     }
+    this.#makeRoom(steps);
     const copied = this.#bind(steps, live);
     try {
       const report = optimizer.step();
       if (report.skipped) return report;
+      for (const { slot } of steps) this.#fresh.delete(slot);
       for (const { slot, variable } of steps) {
         const copy = copied.get(slot);
         if (copy === undefined) live.written(variable);
@@ -63,6 +111,18 @@ export class HostStepper implements Stepper {
     } finally {
       for (const { slot } of steps) this.#parameterOf(slot).grad = null;
     }
+  }
+
+  /** Room in the backend's heap for all that a step may allocate there: if the heap grew in a step, views would detach. */
+  #makeRoom(steps: readonly VariableStep[]): void {
+    if (this.#heap === null) return;
+    const bytes = steps.map(({ slot }) => {
+      const job = JOB_BYTES + JOB_BYTES_A_CHUNK * Math.ceil(slot.size / CHUNK_SIZE);
+      if (!this.#fresh.has(slot)) return job;
+      const values = hyperparametersOf(this.#Core, this.#options, slot.options);
+      return job + momentumBytes(wantedMomentum(values, slot.size), slot.size) + JOB_BYTES;
+    });
+    this.#heap.reserve(bytes.reduce((sum, more) => sum + more, BANK_BYTES));
   }
 
   /**

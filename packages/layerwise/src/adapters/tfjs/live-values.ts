@@ -1,5 +1,6 @@
 /** The memory behind tensors, for the backends whose memory JavaScript can reach. */
 import { shown } from "../../check.js";
+import { ForeignHeap } from "../../kernels/wasm/foreign-heap.js";
 import type { Backend, Engine, Tensor } from "./tensorflow.js";
 
 /** tfjs-backend-cpu: a buffer is a typed array. */
@@ -17,6 +18,10 @@ interface WasmBackend extends Backend {
       registerTensor(id: number, size: number, memoryOffset: number): void;
       disposeData(id: number): void;
     };
+    /** Emscripten's exports. */
+    readonly asm?: { readonly memory?: unknown };
+    readonly _malloc?: (bytes: number) => number;
+    readonly _free?: (address: number) => void;
   };
   typedArrayFromHeap(tensor: Tensor): unknown;
 }
@@ -27,6 +32,25 @@ export interface LiveMemory {
   read(tensor: Tensor): Float32Array;
   /** To be said after a buffer was written in place: the backend may have kept something made of its values. */
   written(tensor: Tensor): void;
+}
+
+/** The heaps of the wasm backends that there are. */
+const heaps = new WeakMap<Backend, ForeignHeap>();
+
+/** The heap of the wasm backend, in which our kernels can work; null on other backends, and where it is hidden. */
+export function heapOf({ backendName, backend }: Engine): ForeignHeap | null {
+  if (backendName !== "wasm") return null;
+  const known = heaps.get(backend);
+  if (known !== undefined) return known;
+  const { wasm } = backend as WasmBackend;
+  const memory = wasm.asm?.memory;
+  const { _malloc: malloc, _free: free } = wasm;
+  if (!(memory instanceof WebAssembly.Memory) || malloc === undefined || free === undefined) {
+    return null;
+  }
+  const heap = new ForeignHeap({ memory, malloc, free });
+  heaps.set(backend, heap);
+  return heap;
 }
 
 /** The memory of the engine's backend, or null where only tensor operations can reach it. */

@@ -245,7 +245,7 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
     #currentStepper(): Stepper {
       const Wanted = liveMemory(tf.engine()) === null ? DeviceStepper : HostStepper;
       const current = this.#stepper;
-      if (current instanceof Wanted) return current;
+      if (current instanceof Wanted && current.runsOn(tf.engine())) return current;
       const next = new Wanted(tf, Core, { ...this.#options.core, lr: this.#learningRate });
       for (const slot of this.#slots.values()) next.add(slot);
       if (current !== null) {

@@ -2,7 +2,7 @@
 import type { StepReport } from "../../lars.js";
 import type { LARSOptions } from "../../options.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
-import type { Tensor, Variable } from "./tensorflow.js";
+import type { Engine, Tensor, Variable } from "./tensorflow.js";
 
 /** A variable that has been stepped on. */
 export interface Slot {
@@ -21,6 +21,9 @@ export interface VariableStep {
 }
 
 export interface Stepper {
+  /** Whether steps can go on here now that the engine's backend may be another. */
+  runsOn(engine: Engine): boolean;
+
   /** Takes a variable in; its state is empty. */
   add(slot: Slot): void;
 
