@@ -9,7 +9,7 @@ import { PythonPeers } from "../peers/python.js";
 import type { PeerFound, PeerMissing } from "../peers/python.js";
 import { oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
-import { byExpectation, FLOAT32_SUMS_TOLERANCE, Judge } from "../rival.js";
+import { byExpectation, float32SumsTolerance, Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
 import { Copy } from "../rivals/copy.js";
 import { allocatedParameters, LarsRivals } from "../rivals/layerwise.js";
@@ -135,7 +135,7 @@ function peerRival(
   let steps = 0;
   return {
     ...{ name, rule, bits, threads },
-    ...(rule === "none" || bits === 8 ? {} : { tolerance: FLOAT32_SUMS_TOLERANCE }),
+    ...(rule === "none" || bits === 8 ? {} : { tolerance: float32SumsTolerance(problem) }),
     reset: () => {
       steps = 0;
     },

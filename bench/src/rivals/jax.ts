@@ -2,7 +2,7 @@
 import { blockUntilReady, defaultDevice, init, jit, numpy as np, tree } from "@jax-js/jax";
 import type { Array as JaxArray } from "@jax-js/jax";
 import type { Problem } from "../problem.js";
-import { FLOAT32_SUMS_TOLERANCE } from "../rival.js";
+import { float32SumsTolerance } from "../rival.js";
 import type { Rival } from "../rival.js";
 import { LEARNING_RATE, MAX_UNORM, MOMENTUM, WEIGHT_DECAY } from "../rules.js";
 
@@ -37,7 +37,7 @@ export async function jaxLars(
     rule: "clip-update",
     bits: 32,
     threads: 1,
-    tolerance: FLOAT32_SUMS_TOLERANCE,
+    tolerance: float32SumsTolerance(problem),
     reset: (fresh) => {
       tree.dispose(weights);
       weights = arrays(problem.weights);
