@@ -18,6 +18,7 @@ export class Arena implements Heap {
   readonly #sizes = new Map<number, number>();
   /** A grown shared memory gives new buffer objects over the same bytes; views keep the old ones. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
+  #newest: ArrayBufferLike;
 
   /** @param memory ours from its first byte to the last */
   constructor(memory: WebAssembly.Memory, maximumPages: number) {
@@ -25,15 +26,17 @@ export class Arena implements Heap {
     this.#maximumPages = maximumPages;
     // Not from 0, which the kernels read as "no array".
     this.#free = [{ start: ALIGNMENT, end: memory.buffer.byteLength }];
-    this.#buffers.add(memory.buffer);
+    this.#newest = memory.buffer;
+    this.#buffers.add(this.#newest);
   }
 
   get buffer(): ArrayBufferLike {
-    return this.memory.buffer;
+    return this.#newest;
   }
 
   owns(array: Float32Array | Uint8Array): boolean {
-    return this.#buffers.has(array.buffer);
+    const { buffer } = array;
+    return buffer === this.#newest || this.#buffers.has(buffer);
   }
 
   allocate(bytes: number): number | null {
@@ -74,8 +77,9 @@ export class Arena implements Heap {
     } catch {
       return false; // The machine has no more; callers go on outside this memory.
     }
-    this.#buffers.add(this.memory.buffer);
-    this.#free.push({ start: end, end: this.memory.buffer.byteLength });
+    this.#newest = this.memory.buffer;
+    this.#buffers.add(this.#newest);
+    this.#free.push({ start: end, end: this.#newest.byteLength });
     this.#free = joined(this.#free);
     return true;
   }
