@@ -1,6 +1,6 @@
 /**
- * A step by tensor operations: on webgl, webgpu, tfjs-node and any backend whose memory JavaScript can't reach.
- * Norms, decisions and state stay there; nothing is read back within a step.
+ * A step on webgl, webgpu, tfjs-node and any backend whose memory JavaScript can't reach. Norms, decisions and state
+ * stay there; nothing is read back within a step.
  */
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
@@ -17,14 +17,15 @@ import {
   evaluateQuotient,
   globalClipScale,
 } from "./device-decide.js";
-import { decode, download, encode, tensorsOf, upload } from "./device-momentum.js";
+import { download, tensorsOf, upload } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import { norm, TensorPasses } from "./device-passes.js";
-import type { DeviceEquation, DevicePasses, FlatTensors, Measured } from "./device-passes.js";
+import type { DeviceEquation, DevicePasses, LayerPasses, Measured } from "./device-passes.js";
 import { hyperparametersOf } from "./options.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";
-import type { Tensor, TensorData, TensorFlow, Variable } from "./tensorflow.js";
+import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";
+import { isWebGPUBackend } from "./webgpu-backend.js";
 import { WebGPUPasses } from "./webgpu-passes.js";
 
 /** A variable's state; the tensors are kept until a step replaces them. */
@@ -41,9 +42,8 @@ interface DeviceLayer {
 /** A layer on its way through a step. */
 interface LayerStep {
   readonly layer: DeviceLayer;
-  readonly variable: Variable;
   readonly learningRate: number;
-  readonly tensors: FlatTensors;
+  readonly passes: LayerPasses;
   readonly norms: Measured;
   /** null: 1 */
   clipScale: Tensor | null;
@@ -85,6 +85,7 @@ export class DeviceStepper implements Stepper {
     this.#watch.throwIfBroken();
     const tf = this.#tf;
     this.#passes = passesOf(tf);
+    for (const { slot } of steps) this.#repack(this.#layerOf(slot));
     tf.tidy(() => {
       const begun = steps.map((step) => this.#begin(step, lr));
       const isFinite = tf.all(tf.stack(begun.map(({ norms }) => norms.isFinite)));
@@ -99,20 +100,14 @@ export class DeviceStepper implements Stepper {
   }
 
   #begin({ slot, variable, gradient }: VariableStep, lr: LARSOptions["lr"]): LayerStep {
-    const tf = this.#tf;
     const layer = this.#layerOf(slot);
-    const { momentum, values } = layer;
-    const tensors = {
-      weights: tf.reshape(variable, [slot.size]),
-      gradient: tf.reshape(gradient, [slot.size]),
-      momentum: momentum === null ? null : decode(tf, momentum, slot.size),
-    };
+    const passes = this.#passes.begin({ variable, gradient, momentum: layer.momentum });
+    const isLast = !clips(layer.values);
     return {
       layer,
-      variable,
       learningRate: rateAt(slot.options.lr ?? lr, this.#stepCount),
-      tensors,
-      norms: this.#measure(layer, tensors, { clipScale: null, isLast: !clips(values) }),
+      passes,
+      norms: this.#measure(layer, passes, { clipScale: null, isLast }),
       clipScale: null,
       history: null,
     };
@@ -125,34 +120,27 @@ export class DeviceStepper implements Stepper {
    */
   #measure(
     layer: DeviceLayer,
-    tensors: FlatTensors,
+    passes: LayerPasses,
     { clipScale, isLast }: { clipScale: Tensor | null; isLast: boolean },
   ): Measured {
-    const { values } = layer;
+    const { values, momentum } = layer;
     const { weights, update } = ruleOf(values.trustRatio).measures(values.trustRatio);
     if (update === "nothing" || !isLast) {
-      return this.#passes.measure(tensors, { weights, update: null });
+      return passes.measure({ weights, update: null, momentum: false });
     }
-    const gradientFactor = (factor: number): number | Tensor => scaled(this.#tf, factor, clipScale);
-    if (update === "direction") {
-      const equation = directionEquation(values, { gradientScale: 1 });
-      return this.#passes.measure(
-        { ...tensors, momentum: null },
-        {
-          weights,
-          update: { ...equation, gradientFactor: gradientFactor(equation.gradientFactor) },
-        },
-      );
-    }
-    const isFirst = tensors.momentum === null;
-    const equation = unscaledEquation(values, { gradientScale: 1, isFirst });
-    return this.#passes.measure(tensors, {
+    const isDirection = update === "direction";
+    const equation = isDirection
+      ? directionEquation(values, { gradientScale: 1 })
+      : unscaledEquation(values, { gradientScale: 1, isFirst: momentum === null });
+    const { accumulation } = equation;
+    return passes.measure({
       weights,
       update: {
         ...equation,
-        gradientFactor: gradientFactor(equation.gradientFactor),
-        accumulation: this.#accumulation(layer, equation.accumulation),
+        gradientFactor: scaled(this.#tf, equation.gradientFactor, clipScale),
+        accumulation: isDirection ? accumulation : this.#accumulation(layer, accumulation),
       },
+      momentum: !isDirection,
     });
   }
 
@@ -188,11 +176,11 @@ export class DeviceStepper implements Stepper {
     const rule = ruleOf(trustRatio);
     const quotient = rule.quotient(trustRatio, { weightDecay, learningRate });
     if (quotient === null) return null;
-    const { clipScale, norms, tensors } = step;
+    const { clipScale, norms, passes } = step;
     const isMeasured = clipScale === null;
     const { weights, update } = isMeasured
       ? norms
-      : this.#measure(layer, tensors, { clipScale, isLast: true });
+      : this.#measure(layer, passes, { clipScale, isLast: true });
     return evaluateQuotient(this.#tf, quotient, {
       gradient: this.#clippedNorm(step),
       weight: weights,
@@ -203,9 +191,8 @@ export class DeviceStepper implements Stepper {
   /** Writes weights and state, unless a gradient of the step is not finite. */
   #apply(step: LayerStep, ratio: Tensor | null, isFinite: Tensor): void {
     const tf = this.#tf;
-    const { layer, variable, tensors } = step;
-    const applied = this.#passes.apply(tensors, this.#equation(step, ratio), isFinite);
-    variable.assign(tf.reshape(applied.weights, [...variable.shape]));
+    const { layer } = step;
+    const momentum = step.passes.apply(this.#equation(step, ratio), isFinite);
     const replace = (before: Tensor, after: Tensor): Tensor => {
       const kept = tf.keep(after);
       before.dispose();
@@ -217,12 +204,9 @@ export class DeviceStepper implements Stepper {
     if (layer.history !== null && step.history !== null) {
       layer.history = either(layer.history, step.history);
     }
-    if (layer.momentum === null || applied.momentum === null) return;
-    const touched = layer.values.skipZeros ? tf.notEqual(tensors.gradient, 0) : null;
-    const encoded = encode(tf, layer.momentum, applied.momentum, touched);
-    // Values that were left as they were have other codes when they are encoded again.
-    const isExact = encoded.kind === "float32";
-    layer.momentum = replaced(layer.momentum, encoded, isExact ? replace : either);
+    for (const tensor of tensorsOf(momentum)) tf.keep(tensor);
+    for (const tensor of tensorsOf(layer.momentum)) tensor.dispose();
+    layer.momentum = momentum;
   }
 
   /**
@@ -233,7 +217,7 @@ export class DeviceStepper implements Stepper {
     const tf = this.#tf;
     const { layer, learningRate, clipScale } = step;
     const { values } = layer;
-    const isFirst = step.tensors.momentum === null;
+    const isFirst = layer.momentum === null;
     const scalars = { learningRate, gradientScale: 1, trustRatio: 1, isFirst };
     const equation = updateEquation(values, scalars);
     const isAfter = ruleOf(values.trustRatio).placement(values.trustRatio) === "after";
@@ -253,6 +237,18 @@ export class DeviceStepper implements Stepper {
     const tf = this.#tf;
     const { accumulation } = unscaledEquation(values, { gradientScale: 1, isFirst: true });
     return tf.where(tf.equal(stepCount, 0), tf.scalar(accumulation), tf.scalar(later));
+  }
+
+  /** Codes in the backend's packing: it may have been changed between two steps. */
+  #repack(layer: DeviceLayer): void {
+    const { momentum, slot } = layer;
+    const { packing } = this.#passes;
+    if (momentum?.kind !== "blockwise" || momentum.packing === packing) return;
+    const before = tensorsOf(momentum);
+    const values = before.map((tensor) => tensor.dataSync());
+    layer.momentum = upload(this.#tf, download(momentum, slot.size, values), packing);
+    for (const tensor of tensorsOf(layer.momentum)) this.#tf.keep(tensor);
+    for (const tensor of before) tensor.dispose();
   }
 
   async state(): Promise<StateDict> {
@@ -297,7 +293,7 @@ export class DeviceStepper implements Stepper {
       slot,
       values,
       stepCount: tf.scalar(state.step),
-      momentum: kind === "none" ? null : upload(tf, kind, slot.size, given),
+      momentum: given === null ? null : upload(tf, given, this.#passes.packing),
       history: values.percentileClipping === PERCENTILE_OFF ? null : this.#historyOf(state),
     };
     for (const tensor of heldBy(layer)) tf.keep(tensor);
@@ -411,7 +407,7 @@ class FiniteWatch {
 /** Fused where the backend runs our shaders, else by its own operations. */
 function passesOf(tf: TensorFlow): DevicePasses {
   const { backendName, backend } = tf.engine();
-  return WebGPUPasses.runsOn(backendName, backend)
+  return isWebGPUBackend(backendName, backend)
     ? new WebGPUPasses(tf, backend)
     : new TensorPasses(tf);
 }
@@ -437,28 +433,10 @@ function downloaded(
     name: slot.name,
     shape: [...slot.shape],
     step,
-    momentum: step === 0 ? null : download(momentum?.kind ?? "none", slot.size, rest),
+    momentum: step === 0 || momentum === null ? null : download(momentum, slot.size, rest),
     gradientHistory:
       norms === undefined || step === 0 ? null : Float64Array.from(norms, (norm) => norm ** 2),
   };
-}
-
-function replaced(
-  before: DeviceMomentum,
-  after: DeviceMomentum,
-  replace: (before: Tensor, after: Tensor) => Tensor,
-): DeviceMomentum {
-  if (before.kind === "float32" && after.kind === "float32") {
-    return { kind: "float32", values: replace(before.values, after.values) };
-  }
-  if (before.kind === "blockwise" && after.kind === "blockwise") {
-    return {
-      kind: "blockwise",
-      codes: replace(before.codes, after.codes),
-      absmax: replace(before.absmax, after.absmax),
-    };
-  }
-  return after;
 }
 
 /** A product in which null is 1. */
