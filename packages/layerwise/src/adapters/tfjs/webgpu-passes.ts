@@ -2,7 +2,8 @@
  * The two passes on WebGPU, fused: shaders of our own in the backend's queue, on its buffers. Measuring reads
  * gradient, weights and momentum once; applying reads them once more and writes weights and momentum where they are.
  */
-import { codebookMidpoints, createDynamicMap } from "../../state/codebook.js";
+import { BLOCK_SIZE, createDynamicMap } from "../../state/codebook.js";
+import { createCodeTable } from "./code-table.js";
 import { PACKED_IN_FOURS } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import type {
@@ -19,9 +20,9 @@ import type { Binding, WebGPUBackend } from "./webgpu-backend.js";
 import {
   APPLIED,
   applyCode,
-  BLOCK_QUADS,
   COMBINED,
   combineCode,
+  GROUP_BLOCKS,
   MEASURED,
   measureCode,
   WORKGROUP,
@@ -115,7 +116,8 @@ class WebGPULayerPasses implements LayerPasses {
       { name: "ok", access: "read", element: "u32", of: isFinite },
       ...factors.bindings,
     ];
-    const perGroup = momentum?.kind === "blockwise" ? BLOCK_QUADS : WORKGROUP * APPLIED;
+    const perGroup =
+      momentum?.kind === "blockwise" ? (GROUP_BLOCKS * BLOCK_SIZE) / 4 : WORKGROUP * APPLIED;
     this.#runner.run(
       { name: `apply${nameOf(variant)}`, bindings, code: () => applyCode(variant) },
       Math.ceil(this.#quads / perGroup),
@@ -201,16 +203,18 @@ function factorsOf(tf: TensorFlow, equation: DeviceEquation | null): Factors {
 const STORAGE = 0x80;
 const COPY_DST = 0x8;
 
-/** The codebook and its midpoints on each device. They live as long as it does: 2 KB. */
+/** The codebook and what is needed to encode, on each device. They live as long as it does: 13 KB. */
 const tables = new WeakMap<GPUDevice, GPUBuffer>();
 
 function tablesOn(device: GPUDevice): GPUBuffer {
   const known = tables.get(device);
   if (known !== undefined) return known;
-  const codebook = createDynamicMap();
-  const values = Float32Array.of(...codebook, ...codebookMidpoints(codebook));
-  const buffer = device.createBuffer({ size: values.byteLength, usage: STORAGE | COPY_DST });
-  device.queue.writeBuffer(buffer, 0, values);
+  const codebook = createDynamicMap() as Float32Array<ArrayBuffer>;
+  const codes = createCodeTable() as Uint32Array<ArrayBuffer>;
+  const size = codebook.byteLength + codes.byteLength;
+  const buffer = device.createBuffer({ size, usage: STORAGE | COPY_DST });
+  device.queue.writeBuffer(buffer, 0, codebook);
+  device.queue.writeBuffer(buffer, codebook.byteLength, codes);
   tables.set(device, buffer);
   return buffer;
 }

@@ -3,6 +3,7 @@
  * which hide whether an array can be read in fours, and whether the momentum is codes.
  */
 import { BLOCK_SIZE } from "../../state/codebook.js";
+import { KEY_SHIFT, KEYS, LEAST_BITS } from "./code-table.js";
 import { GROUP, MAIN_ARGUMENTS } from "./webgpu-backend.js";
 
 /** Threads of a work group. */
@@ -13,8 +14,12 @@ export const MEASURED = 64;
 export const COMBINED = 128;
 /** Quads that a thread writes: 18 ms a run over 4 million elements on SwiftShader, 27 with four. */
 export const APPLIED = 16;
-/** Quads of a block of codes: a thread of the block's work group has one. */
-export const BLOCK_QUADS = BLOCK_SIZE / 4;
+/** Quads of a block of codes, and how many threads they are shared by. */
+const BLOCK_QUADS = BLOCK_SIZE / 4;
+const BLOCK_THREADS = 4;
+/** Blocks that a work group writes. */
+export const GROUP_BLOCKS = 16;
+const CODES = 256;
 
 /** What of a layer changes the code, not its numbers. */
 export interface Variant {
@@ -61,7 +66,7 @@ function storing(name: ArrayName, inFours: boolean): string {
     }`;
 }
 
-/** The codebook, and the midpoints after it, in `tables`; four codes a number. */
+/** `tables` begins with the codebook; four codes are in a number. */
 const DECODING = `
   fn code(word: u32, place: u32) -> u32 {
     return (word >> (8u * place)) & 255u;
@@ -249,14 +254,15 @@ function applyToQuads(variant: Variant): string {
   }`;
 }
 
-/** The nearest code of values in [−1, 1], the lower one on a tie: how many midpoints are below. */
+/** The nearest code of values in [−1, 1], the lower one on a tie. */
 const ENCODING = `
   fn nearest(value: f32) -> u32 {
-    var below = 0u;
-    for (var bit = 128u; bit > 0u; bit = bit >> 1u) {
-      if (value > tables[256u + below + bit - 1u]) { below += bit; }
-    }
-    return below;
+    let bits = bitcast<u32>(value);
+    let magnitude = max(bits & 0x7fffffffu, ${String(LEAST_BITS)}u) - ${String(LEAST_BITS)}u;
+    let isNegative = bits >> 31u;
+    let entry = bitcast<u32>(tables[${String(CODES)}u + (magnitude >> ${String(KEY_SHIFT)}u) + isNegative * ${String(KEYS)}u]);
+    let isNext = (magnitude & ${String((1 << KEY_SHIFT) - 1)}u) > (entry >> 8u);
+    return (entry & 255u) + select(0u, 1u - 2u * isNegative, isNext);
   }
   fn encoded(values: vec4<f32>, largest: f32) -> u32 {
     let x = clamp(values / select(1.0, largest, largest > 0.0), vec4<f32>(-1.0), vec4<f32>(1.0));
@@ -264,9 +270,18 @@ const ENCODING = `
   }
 `;
 
-/** A work group for a block, a thread for a quad of it. */
+/**
+ * {@link BLOCK_THREADS} threads for a block: enough to read 64 bytes side by side. SwiftShader's barriers take their
+ * time for each thread: with 8 for a block a run over 4 million elements took 81 ms instead of 64, with 64 above 170.
+ */
 function applyToBlocks(variant: Variant): string {
   const { inFours, skipZeros } = variant;
+  const own = String(BLOCK_QUADS / BLOCK_THREADS);
+  const loop = (body: string): string => `
+    for (var k = 0u; k < ${own}u; k++) {
+      let i = base + k * ${String(BLOCK_THREADS)}u;
+      ${body}
+    }`;
   return `
   ${loading("g", inFours)}
   ${loading("w", inFours)}
@@ -274,29 +289,36 @@ function applyToBlocks(variant: Variant): string {
   ${loadingMomentum(variant)}
   ${ENCODING}
   // Bits of magnitudes are in the order of the magnitudes.
-  var<workgroup> largestBits: atomic<u32>;
-  ${skipZeros ? "var<workgroup> touched: atomic<u32>;" : ""}
-  @compute @workgroup_size(${String(BLOCK_QUADS)})
+  var<workgroup> largestBits: array<atomic<u32>, ${String(GROUP_BLOCKS)}>;
+  ${skipZeros ? `var<workgroup> touched: array<atomic<u32>, ${String(GROUP_BLOCKS)}>;` : ""}
+  @compute @workgroup_size(${String(GROUP_BLOCKS * BLOCK_THREADS)})
   fn main(${MAIN_ARGUMENTS}) {
-    let block = ${GROUP};
-    if (ok[0] == 0u || block >= arrayLength(&absmax)) { return; }
+    if (ok[0] == 0u) { return; }
     ${readFactors(variant)}
-    let i = block * ${String(BLOCK_QUADS)}u + thread;
-    var values = vec4<f32>(0.0);
-    if (i < ${quads(variant)}) {
-      ${updateOf(variant)}
-      store_w(i, weights - update * f5);
-      values = momentum;
-      let magnitudes = abs(values);
-      let largest = max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w));
-      atomicMax(&largestBits, bitcast<u32>(largest));
-      ${skipZeros ? "if (any(gradient != vec4<f32>(0.0))) { atomicOr(&touched, 1u); }" : ""}
-    }
+    let place = thread / ${String(BLOCK_THREADS)}u;
+    let block = ${GROUP} * ${String(GROUP_BLOCKS)}u + place;
+    let base = block * ${String(BLOCK_QUADS)}u + thread % ${String(BLOCK_THREADS)}u;
+    let end = ${quads(variant)};
+    var values: array<vec4<f32>, ${own}>;
+    var magnitudes = vec4<f32>(0.0);
+    ${skipZeros ? "var isTouched = false;" : ""}
+    ${loop(`
+      if (i < end) {
+        ${updateOf(variant)}
+        store_w(i, weights - update * f5);
+        values[k] = momentum;
+        magnitudes = max(magnitudes, abs(momentum));
+        ${skipZeros ? "isTouched = isTouched || any(gradient != vec4<f32>(0.0));" : ""}
+      }`)}
+    let magnitude = max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w));
+    atomicMax(&largestBits[place], bitcast<u32>(magnitude));
+    ${skipZeros ? "if (isTouched) { atomicOr(&touched[place], 1u); }" : ""}
     storageBarrier();
     workgroupBarrier();
-    ${skipZeros ? "if (atomicLoad(&touched) == 0u) { return; }" : ""}
-    let largest = bitcast<f32>(atomicLoad(&largestBits));
-    codes[i] = encoded(values, largest);
-    if (thread == 0u) { absmax[block] = largest; }
+    if (block >= arrayLength(&absmax)) { return; }
+    ${skipZeros ? "if (atomicLoad(&touched[place]) == 0u) { return; }" : ""}
+    let largest = bitcast<f32>(atomicLoad(&largestBits[place]));
+    ${loop("codes[i] = encoded(values[k], largest);")}
+    if (thread % ${String(BLOCK_THREADS)}u == 0u) { absmax[block] = largest; }
   }`;
 }
