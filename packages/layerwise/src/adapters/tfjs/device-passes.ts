@@ -1,15 +1,8 @@
 /** The two passes of a step, measure and apply, on tensors of a device: by tensor operations here. */
-import type { UpdateEquation } from "../../kernels/kernel.js";
 import { decode, encode, PACKED_IN_THREES } from "./device-momentum.js";
 import type { DeviceMomentum, Packing } from "./device-momentum.js";
+import type { DeviceEquation, DeviceFactor } from "./device-scales.js";
 import type { Tensor, TensorFlow, Variable } from "./tensorflow.js";
-
-/** An equation whose factors may be scalars of the device. */
-export type DeviceEquation = {
-  readonly [Key in keyof UpdateEquation]: UpdateEquation[Key] extends number
-    ? number | Tensor
-    : UpdateEquation[Key];
-};
 
 /** What a layer's step reads and writes. */
 export interface LayerTensors {
@@ -25,26 +18,28 @@ export interface NormsWanted {
   readonly update: DeviceEquation | null;
   /** Whether u has the stored momentum in it. */
   readonly momentum: boolean;
+  /** What the equation's factors look up. */
+  readonly scales: Tensor | null;
 }
 
-/** Norms as scalars; null where not wanted. */
-export interface Measured {
-  readonly gradient: Tensor;
-  /** bool: whether all elements of the gradient are. */
+/** What applying has to know beside the equation. */
+export interface Decided {
+  /** What the equation's factors look up. */
+  readonly scales: Tensor | null;
+  /** A bool scalar: where it is false, nothing is written. */
   readonly isFinite: Tensor;
-  readonly weights: Tensor | null;
-  readonly update: Tensor | null;
 }
 
 /** The passes over one layer. */
 export interface LayerPasses {
-  measure(wanted: NormsWanted): Measured;
+  /** [4]: ‖g‖, ‖w‖ and ‖u‖, 0 where not wanted, and 1 where all elements of the gradient are finite, else 0. */
+  measure(wanted: NormsWanted): Tensor;
   /**
-   * Writes the variable; nothing where `isFinite`, a bool scalar, is false.
+   * Writes the variable.
    *
    * @returns the momentum that takes the place of the given one, whose tensors must not be read any more
    */
-  apply(equation: DeviceEquation, isFinite: Tensor): DeviceMomentum | null;
+  apply(equation: DeviceEquation, decided: Decided): DeviceMomentum | null;
 }
 
 export interface DevicePasses {
@@ -74,6 +69,13 @@ interface FlatTensors {
   readonly momentum: Tensor | null;
 }
 
+/** An equation whose factors may be scalars of the device. */
+type ScaledEquation = {
+  readonly [Key in keyof DeviceEquation]: DeviceEquation[Key] extends DeviceFactor
+    ? number | Tensor
+    : DeviceEquation[Key];
+};
+
 class TensorLayerPasses implements LayerPasses {
   readonly #tf: TensorFlow;
   readonly #tensors: LayerTensors;
@@ -91,25 +93,52 @@ class TensorLayerPasses implements LayerPasses {
     };
   }
 
-  measure({ weights, update, momentum }: NormsWanted): Measured {
+  measure({ weights, update, momentum, scales }: NormsWanted): Tensor {
     const tf = this.#tf;
     const flat = momentum ? this.#flat : { ...this.#flat, momentum: null };
-    return {
-      gradient: norm(tf, flat.gradient),
-      isFinite: tf.all(tf.isFinite(flat.gradient)),
-      weights: weights ? norm(tf, flat.weights) : null,
-      update: update === null ? null : norm(tf, this.#evaluate(flat, update).update),
-    };
+    const zero = tf.scalar(0);
+    return tf.stack([
+      norm(tf, flat.gradient),
+      weights ? norm(tf, flat.weights) : zero,
+      update === null ? zero : norm(tf, this.#evaluate(flat, this.#looked(update, scales)).update),
+      tf.cast(tf.all(tf.isFinite(flat.gradient)), "float32"),
+    ]);
   }
 
-  apply(equation: DeviceEquation, isFinite: Tensor): DeviceMomentum | null {
+  apply(equation: DeviceEquation, { scales, isFinite }: Decided): DeviceMomentum | null {
     const tf = this.#tf;
     const { variable } = this.#tensors;
     const { weights } = this.#flat;
-    const { next, update } = this.#evaluate(this.#flat, equation);
-    const moved = tf.sub(weights, tf.mul(update, equation.stepSize));
+    const factors = this.#looked(equation, scales);
+    const { next, update } = this.#evaluate(this.#flat, factors);
+    const moved = tf.sub(weights, tf.mul(update, factors.stepSize));
     variable.assign(tf.reshape(tf.where(isFinite, moved, weights), [...variable.shape]));
     return this.#encoded(next, equation, isFinite);
+  }
+
+  /** An equation with its scales. */
+  #looked(equation: DeviceEquation, scales: Tensor | null): ScaledEquation {
+    const tf = this.#tf;
+    const known = new Map<number, Tensor>();
+    const scaleAt = (at: number): Tensor => {
+      const scale = known.get(at) ?? tf.reshape(tf.slice(scales!, at, 1), []);
+      known.set(at, scale);
+      return scale;
+    };
+    const looked = (factor: DeviceFactor): number | Tensor =>
+      typeof factor === "number"
+        ? factor
+        : factor.at.reduce<number | Tensor>((x, at) => tf.mul(x, scaleAt(at)), factor.times);
+    const { gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize } = equation;
+    return {
+      gradientFactor: looked(gradientFactor),
+      weightFactor: looked(weightFactor),
+      decay: looked(decay),
+      accumulation: looked(accumulation),
+      lookahead: looked(lookahead),
+      stepSize: looked(stepSize),
+      skipZeros: equation.skipZeros,
+    };
   }
 
   #encoded(next: Tensor, { skipZeros }: DeviceEquation, isFinite: Tensor): DeviceMomentum | null {
@@ -131,7 +160,7 @@ class TensorLayerPasses implements LayerPasses {
   /** m' and u. */
   #evaluate(
     { weights, gradient, momentum }: FlatTensors,
-    equation: DeviceEquation,
+    equation: ScaledEquation,
   ): { next: Tensor; update: Tensor } {
     const tf = this.#tf;
     let direction = tf.mul(gradient, equation.gradientFactor);

@@ -7,13 +7,13 @@ import { createCodeTable } from "./code-table.js";
 import { PACKED_IN_FOURS } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import type {
-  DeviceEquation,
+  Decided,
   DevicePasses,
   LayerPasses,
   LayerTensors,
-  Measured,
   NormsWanted,
 } from "./device-passes.js";
+import type { DeviceEquation } from "./device-scales.js";
 import type { Tensor, TensorFlow } from "./tensorflow.js";
 import { WebGPURunner } from "./webgpu-backend.js";
 import type { Binding, WebGPUBackend } from "./webgpu-backend.js";
@@ -34,38 +34,33 @@ const PARTS = 4;
 
 export class WebGPUPasses implements DevicePasses {
   readonly packing = PACKED_IN_FOURS;
-  readonly #tf: TensorFlow;
   readonly #runner: WebGPURunner;
 
   constructor(tf: TensorFlow, backend: WebGPUBackend) {
-    this.#tf = tf;
     this.#runner = new WebGPURunner(tf, backend);
   }
 
   begin(tensors: LayerTensors): LayerPasses {
-    return new WebGPULayerPasses(this.#tf, this.#runner, tensors);
+    return new WebGPULayerPasses(this.#runner, tensors);
   }
 }
 
 class WebGPULayerPasses implements LayerPasses {
-  readonly #tf: TensorFlow;
   readonly #runner: WebGPURunner;
   readonly #tensors: LayerTensors;
   readonly #quads: number;
 
-  constructor(tf: TensorFlow, runner: WebGPURunner, tensors: LayerTensors) {
-    this.#tf = tf;
+  constructor(runner: WebGPURunner, tensors: LayerTensors) {
     this.#runner = runner;
     this.#tensors = tensors;
     this.#quads = Math.ceil(tensors.gradient.size / 4);
   }
 
-  measure({ weights, update, momentum }: NormsWanted): Measured {
-    const tf = this.#tf;
+  measure({ weights, update, momentum, scales }: NormsWanted): Tensor {
     const { variable, gradient } = this.#tensors;
     const looksAtMomentum = update !== null && momentum;
     const stored = looksAtMomentum ? this.#tensors.momentum : null;
-    const factors = factorsOf(tf, update);
+    const factors = factorsOf(update, scales);
     const variant = {
       ...this.#variant(update, stored, factors),
       ...{ weights, update: update !== null },
@@ -82,13 +77,7 @@ class WebGPULayerPasses implements LayerPasses {
     const name = `measure${String(weights)}${String(update !== null)}${nameOf(variant)}`;
     this.#runner.run({ name, bindings, code: () => measureCode(variant) }, groups);
     while (partial.size > PARTS) partial = this.#combined(partial);
-    const part = (index: number): Tensor => tf.reshape(tf.slice(partial, index, 1), []);
-    return {
-      gradient: part(0),
-      isFinite: tf.greater(part(3), 0),
-      weights: weights ? part(1) : null,
-      update: update === null ? null : part(2),
-    };
+    return partial;
   }
 
   #combined(parts: Tensor): Tensor {
@@ -103,11 +92,11 @@ class WebGPULayerPasses implements LayerPasses {
     return result;
   }
 
-  apply(equation: DeviceEquation, isFinite: Tensor): DeviceMomentum | null {
+  apply(equation: DeviceEquation, { scales, isFinite }: Decided): DeviceMomentum | null {
     const { variable, gradient } = this.#tensors;
     const weights = this.#runner.takeOver(variable);
     const momentum = this.#takenOver(this.#tensors.momentum);
-    const factors = factorsOf(this.#tf, equation);
+    const factors = factorsOf(equation, scales);
     const variant = this.#variant(equation, momentum, factors);
     const bindings: Binding[] = [
       this.#array("w", weights, "read_write"),
@@ -173,29 +162,27 @@ function nameOf({ isNesterov, skipZeros, factors }: Variant): string {
   return `,${String(isNesterov)},${String(skipZeros)},${factors.join()}`;
 }
 
-/** The factors of an equation as WGSL, and where that finds them: numbers by the host, others on the device. */
+/** The factors of an equation as WGSL, and where that finds them: numbers by the host, scales on the device. */
 interface Factors {
   readonly factors: readonly string[];
   readonly bindings: readonly Binding[];
 }
 
-function factorsOf(tf: TensorFlow, equation: DeviceEquation | null): Factors {
+function factorsOf(equation: DeviceEquation | null, scales: Tensor | null): Factors {
   if (equation === null) return { factors: [], bindings: [] };
   const { gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize } = equation;
-  const all = [gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize];
-  const scalars = all.filter((factor) => typeof factor !== "number");
-  const factors = all.map((factor, i) =>
-    typeof factor === "number"
-      ? `numbers.f${String(i)}`
-      : `scalars[${String(scalars.indexOf(factor))}]`,
+  const numbers: number[] = [];
+  const number = (value: number): string => `numbers.f${String(numbers.push(value) - 1)}`;
+  const factors = [gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize].map(
+    (factor) => {
+      if (typeof factor === "number") return number(factor);
+      const looked = factor.at.map((at) => `scales[u32(${number(at)})]`);
+      return [number(factor.times), ...looked].join(" * ");
+    },
   );
-  const numbers = all.map((factor) => (typeof factor === "number" ? factor : 0));
   const bindings: Binding[] = [{ name: "numbers", access: "uniform", numbers }];
-  const [first, ...others] = scalars;
-  if (first !== undefined) {
-    const of = others.length === 0 ? first : tf.stack(scalars);
-    bindings.push({ name: "scalars", access: "read", element: "f32", of });
-  }
+  if (scales !== null)
+    bindings.push({ name: "scales", access: "read", element: "f32", of: scales });
   return { factors, bindings };
 }
 
