@@ -222,7 +222,7 @@ export async function isCurrentAfterReading(): Promise<boolean> {
   clone.dispose();
   stepOn(optimizer, variables, 1);
   const state = optimizer.getWeights();
-  // TensorFlow.js refuses to end such a reading, here and with optimizers of its own.
+  // TensorFlow.js may refuse to end such a reading, here and with optimizers of its own.
   const reading = variables[0]!.data().catch(() => null);
   stepOn(optimizer, variables, 2);
   await reading;
