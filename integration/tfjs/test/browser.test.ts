@@ -88,6 +88,20 @@ describe.skipIf(!hasBrowser)("in Chromium", () => {
       }
     });
 
+    // Not away from webgpu: TensorFlow.js' dataSync gives zeros there, in this browser.
+    it.each(
+      backend === "webgpu"
+        ? [
+            ["cpu", "webgpu"],
+            ["webgl", "webgpu"],
+          ]
+        : [["webgl", "cpu", "webgl"]],
+    )("takes weights and state along from %s to %s", async (...path) => {
+      for (const name of ["8 bits, Nesterov, clipping", "scale-update, dampening"]) {
+        expect(await run("trajectoryAcross", name, path), name).toBeLessThan(1e-5);
+      }
+    });
+
     it("stores the core's codes, on midpoints and beside them", async () => {
       expect(await run("differentCodes")).toBe(0);
     });

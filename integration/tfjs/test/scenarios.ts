@@ -100,7 +100,13 @@ export function stepOn(optimizer: Optimizer, variables: readonly tf.Variable[], 
 }
 
 /** The largest difference from the core's own trajectory, relative to a layer's largest weight. */
-export async function trajectory(name: string, steps: number, of = shapes): Promise<number> {
+export async function trajectory(
+  name: string,
+  steps: number,
+  of = shapes,
+  /** Backends to be changed to, one after another, every two steps. */
+  backends: readonly string[] = [],
+): Promise<number> {
   const options = cases[name]!;
   const variables = makeVariables(of);
   const params = await Promise.all(
@@ -112,6 +118,8 @@ export async function trajectory(name: string, steps: number, of = shapes): Prom
   const expected = new LARS(params, options);
   const optimizer = new classes.LARS(options);
   for (let step = 0; step < steps; step++) {
+    const next = step % 2 === 0 ? backends[step / 2] : undefined;
+    if (next !== undefined) await tf.setBackend(next);
     params.forEach((parameter, layer) => {
       parameter.grad = gradient(parameter.size, step, layer);
     });
@@ -130,6 +138,11 @@ export async function trajectory(name: string, steps: number, of = shapes): Prom
   optimizer.dispose();
   tf.dispose(variables);
   return worst;
+}
+
+/** The same, with two steps on each of some backends. */
+export function trajectoryAcross(name: string, backends: readonly string[]): Promise<number> {
+  return trajectory(name, 2 * backends.length, shapes, backends);
 }
 
 /** Tensors held after so many steps on one small variable, less those after the first three. */
