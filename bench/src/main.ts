@@ -1,7 +1,7 @@
 /**
  * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,jax,tfjs,peers] [--at=25,resnet50]`.
- * Writes results/<topic>.md and .json. With --at, only those lists of layers are measured, of topics that have such
- * lists, and the others keep what an earlier run has left.
+ * Writes results/<topic>.md and .json. With --at, only those lists of layers are measured (backends, of tfjs), of
+ * topics that have such lists, and the others keep what an earlier run has left.
  */
 import { parseArgs } from "node:util";
 import { describeMachine } from "./machine.js";

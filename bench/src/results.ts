@@ -24,7 +24,7 @@ export interface Results {
 
 /** What of a topic is measured anew, and what is there from before. */
 export interface Selection {
-  /** Names of lists of layers; null: all. */
+  /** Names of lists of layers, or of backends; null: all. */
   readonly at: readonly string[] | null;
   /** The lists' {@link Results.raw} of an earlier run; this program has written them. */
   readonly earlier: readonly unknown[];

@@ -5,6 +5,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { LARS, Parameter, presets } from "layerwise";
 import type { LARSOptions } from "layerwise";
+import { createDynamicMap, quantizeBlockwise } from "layerwise/quantization";
 import { createLars } from "layerwise/tfjs";
 
 export type ClassName = "LARS" | "LARS8bit" | "LARS32bit";
@@ -22,6 +23,11 @@ export const cases: Readonly<Record<string, LARSOptions>> = {
     min8bitSize: 1,
     skipZeros: true,
   },
+  "8 bits, Nesterov, clipping": {
+    ...{ lr: 0.1, momentum: 0.9, nesterov: true, optimBits: 8, min8bitSize: 1 },
+    ...{ percentileClipping: 30, trustRatio: { rule: "scale-gradient", coefficient: 0.1 } },
+  },
+  skipZeros: { lr: 0.1, momentum: 0.9, weightDecay: 1e-2, skipZeros: true },
   "the paper's rule with a schedule": presets.paper({ lr: (step: number) => 0.1 / (1 + step) }),
   "LARC, Nesterov": presets.apexLARC({
     lr: 0.1,
@@ -49,6 +55,9 @@ export const caseNames = Object.keys(cases);
 
 const shapes = [[20, 30], [7], [513]];
 
+/** More elements than a work group of any pass, more partial sums than one adds up, and no multiple of 4 among them. */
+export const largeShapes = [[1100, 1000], [70_001]];
+
 /** Numbers in [−1, 1), the same on every machine. */
 function random(size: number, seed: number): Float32Array {
   let state = seed;
@@ -67,10 +76,10 @@ function gradient(size: number, step: number, layer: number): Float32Array {
 
 let count = 0;
 
-/** Three variables of different scales, under names of their own. */
-export function makeVariables(): tf.Variable[] {
+/** Variables of different scales, under names of their own. */
+export function makeVariables(of = shapes): tf.Variable[] {
   count++;
-  return shapes.map((shape, layer) =>
+  return of.map((shape, layer) =>
     tf.tidy(() => {
       const values = random(sizeOf(shape), layer + 1).map((x) => x * 10 ** (1 - layer));
       return tf.variable(tf.tensor(values, shape), true, `problem${count}/layer${layer}`);
@@ -91,9 +100,15 @@ export function stepOn(optimizer: Optimizer, variables: readonly tf.Variable[], 
 }
 
 /** The largest difference from the core's own trajectory, relative to a layer's largest weight. */
-export async function trajectory(name: string, steps: number): Promise<number> {
+export async function trajectory(
+  name: string,
+  steps: number,
+  of = shapes,
+  /** Backends to be changed to, one after another, every two steps. */
+  backends: readonly string[] = [],
+): Promise<number> {
   const options = cases[name]!;
-  const variables = makeVariables();
+  const variables = makeVariables(of);
   const params = await Promise.all(
     variables.map(async (variable) => {
       const values = Float32Array.from(await variable.data());
@@ -103,6 +118,8 @@ export async function trajectory(name: string, steps: number): Promise<number> {
   const expected = new LARS(params, options);
   const optimizer = new classes.LARS(options);
   for (let step = 0; step < steps; step++) {
+    const next = step % 2 === 0 ? backends[step / 2] : undefined;
+    if (next !== undefined) await tf.setBackend(next);
     params.forEach((parameter, layer) => {
       parameter.grad = gradient(parameter.size, step, layer);
     });
@@ -121,6 +138,11 @@ export async function trajectory(name: string, steps: number): Promise<number> {
   optimizer.dispose();
   tf.dispose(variables);
   return worst;
+}
+
+/** The same, with two steps on each of some backends. */
+export function trajectoryAcross(name: string, backends: readonly string[]): Promise<number> {
+  return trajectory(name, 2 * backends.length, shapes, backends);
 }
 
 /** Tensors held after so many steps on one small variable, less those after the first three. */
@@ -148,9 +170,85 @@ export function leakedTensors(className: ClassName, steps: number, insideTidy: b
   return leaked;
 }
 
+/** Bytes that webgpu has allocated after so many steps, less those after the first ten. */
+export function allocatedBytes(className: ClassName, steps: number): number {
+  const variables = makeVariables();
+  const optimizer = new classes[className]({ lr: 0.01, momentum: 0.9, min8bitSize: 1 });
+  const allocated = () => (tf.memory() as unknown as GPUMemory).numBytesAllocatedInGPU;
+  for (let step = 0; step < 10; step++) stepOn(optimizer, variables, step);
+  const before = allocated();
+  for (let step = 10; step < steps; step++) stepOn(optimizer, variables, step);
+  const grown = allocated() - before;
+  optimizer.dispose();
+  tf.dispose(variables);
+  return grown;
+}
+
+/** What webgpu adds to `tf.memory()`. */
+interface GPUMemory {
+  readonly numBytesAllocatedInGPU: number;
+}
+
+/** How many variables have the same buffer on webgpu after some steps. */
+export function sameBuffers(steps: number): number {
+  const variables = makeVariables();
+  const optimizer = new classes.LARS({ lr: 0.1, momentum: 0.9 });
+  const { tensorMap } = tf.backend() as unknown as { tensorMap: Buffers };
+  stepOn(optimizer, variables, 0);
+  const before = variables.map(({ dataId }) => tensorMap.get(dataId).resource);
+  for (let step = 1; step < steps; step++) stepOn(optimizer, variables, step);
+  const same = variables.filter(({ dataId }, i) => tensorMap.get(dataId).resource === before[i]);
+  optimizer.dispose();
+  tf.dispose(variables);
+  return same.length;
+}
+
+/** Of the codes that a first step stores, how many are not the core's: on midpoints and beside them too. */
+export async function differentCodes(): Promise<number> {
+  const codebook = createDynamicMap();
+  const middles = codebook.map((value, code) => Math.fround(value + (codebook[code + 1] ?? 1)) / 2);
+  const nearby = [...middles].flatMap((x) => [x, x * (1 + 2 ** -23), x * (1 - 2 ** -23)]);
+  const others = random(1200, 5).map((x, i) => x * 10 ** -(i % 8));
+  const values = Float32Array.of(...nearby, ...others);
+  // Divided by 1, values are what they were on any device.
+  for (let block = 0; block < values.length; block += 256) values[block] = 1;
+  const variable = tf.variable(tf.zeros([values.length]), true, `codes${count++}`);
+  const optimizer = new classes.LARS8bit({ lr: 0.1, momentum: 0.9, min8bitSize: 1 });
+  const gradient = tf.tensor(values);
+  optimizer.applyGradients({ [variable.name]: gradient });
+  const saved = await optimizer.getWeights();
+  const packed = await saved.find(({ name }) => name.endsWith("lars_codes"))!.tensor.data();
+  const codes = new Uint8Array(Int32Array.from(packed).buffer);
+  const different = quantizeBlockwise(values).codes.filter((code, i) => code !== codes[i]).length;
+  optimizer.dispose();
+  tf.dispose([variable, gradient]);
+  return different;
+}
+
+/** Whether a variable whose values are being read when a step is made has its new values afterwards. */
+export async function isCurrentAfterReading(): Promise<boolean> {
+  const variables = makeVariables();
+  const optimizer = new classes.LARS({ lr: 0.1, momentum: 0.9 });
+  stepOn(optimizer, variables, 0);
+  const clone = variables[0]!.clone();
+  const before = [...(await clone.data())];
+  clone.dispose();
+  stepOn(optimizer, variables, 1);
+  const state = optimizer.getWeights();
+  // TensorFlow.js may refuse to end such a reading, here and with optimizers of its own.
+  const reading = variables[0]!.data().catch(() => null);
+  stepOn(optimizer, variables, 2);
+  await reading;
+  const saved = await state;
+  const after = await variables[0]!.data();
+  optimizer.dispose();
+  tf.dispose(variables);
+  return saved.length > 0 && after.some((x, i) => x !== before[i]);
+}
+
 /** Where a backend keeps what it knows of its buffers: webgl, webgpu. */
 interface Buffers {
-  get(dataId: object): { readonly values?: unknown };
+  get(dataId: object): { readonly values?: unknown; readonly resource?: unknown };
 }
 
 /** How often steps read back from the backend what is not on the host. */
@@ -222,32 +320,36 @@ export async function clonesKeepValues(): Promise<boolean> {
   return kept;
 }
 
-/** Weights after a step with one gradient that is not finite: how many changed. */
-export async function changedBySkippedStep(): Promise<number> {
+/** Numbers of weights and state that a step with one gradient that is not finite has changed. */
+export async function changedBySkippedStep(
+  className: ClassName,
+  bad: "NaN" | "Infinity" | "-Infinity",
+): Promise<number> {
   const variables = makeVariables();
-  const optimizer = new classes.LARS8bit({
-    lr: 0.1,
-    momentum: 0.9,
-    min8bitSize: 1,
-    nonFinite: "skip",
+  const optimizer = new classes[className]({
+    ...{ lr: 0.1, momentum: 0.9, min8bitSize: 1, percentileClipping: 90, nonFinite: "skip" },
   });
+  const all = async (): Promise<number[]> => {
+    const saved = await optimizer.getWeights();
+    // Skipped steps count for schedules on a device.
+    const state = saved.filter(({ name }) => name !== "iter").map(({ tensor }) => tensor);
+    const values = await Promise.all([...variables, ...state].map((tensor) => tensor.data()));
+    return values.flatMap((some) => [...some]);
+  };
   stepOn(optimizer, variables, 0);
-  const before = await Promise.all(variables.map(async (v) => Float32Array.from(await v.data())));
+  const before = await all();
   const gradients: tf.NamedTensorMap = {};
   for (const [layer, { name, size, shape }] of variables.entries()) {
     const values = gradient(size, 1, layer);
-    if (layer === 1) values[3] = NaN;
+    if (layer === 1) values[3] = Number(bad);
     gradients[name] = tf.tensor(values, shape);
   }
   optimizer.applyGradients(gradients);
   tf.dispose(gradients);
-  let changed = 0;
-  for (const [index, variable] of variables.entries()) {
-    (await variable.data()).forEach((x, i) => (changed += x === before[index]![i] ? 0 : 1));
-  }
+  const after = await all();
   optimizer.dispose();
   tf.dispose(variables);
-  return changed;
+  return after.filter((x, i) => x !== before[i]).length + Math.abs(after.length - before.length);
 }
 
 /** A model saved after two steps and loaded: the largest difference in weights after one more step of both. */
@@ -306,9 +408,6 @@ export interface Digits {
 
 const seeded = (seed: number) => tf.initializers.glorotUniform({ seed });
 
-const convolution = (seed: number) =>
-  ({ kernelSize: 3, activation: "relu", kernelInitializer: seeded(seed) }) as const;
-
 /** The dense model of TensorFlow.js' own example `mnist`. */
 function denseModel(): tf.Sequential {
   return tf.sequential({
@@ -320,18 +419,19 @@ function denseModel(): tf.Sequential {
   });
 }
 
-/** Its convolutional model. */
+const convolution = (filters: number, seed: number) =>
+  ({ filters, kernelSize: 5, activation: "relu", kernelInitializer: seeded(seed) }) as const;
+
+/** The convolutional model of its tutorial on handwritten digits. */
 function convolutionalModel(): tf.Sequential {
   return tf.sequential({
     layers: [
-      tf.layers.conv2d({ inputShape: [28, 28, 1], filters: 16, ...convolution(1) }),
+      tf.layers.conv2d({ inputShape: [28, 28, 1], ...convolution(8, 1) }),
       tf.layers.maxPooling2d({ poolSize: 2, strides: 2 }),
-      tf.layers.conv2d({ filters: 32, ...convolution(2) }),
+      tf.layers.conv2d(convolution(16, 2)),
       tf.layers.maxPooling2d({ poolSize: 2, strides: 2 }),
-      tf.layers.conv2d({ filters: 32, ...convolution(3) }),
       tf.layers.flatten({}),
-      tf.layers.dense({ units: 64, activation: "relu", kernelInitializer: seeded(4) }),
-      tf.layers.dense({ units: 10, activation: "softmax", kernelInitializer: seeded(5) }),
+      tf.layers.dense({ units: 10, activation: "softmax", kernelInitializer: seeded(3) }),
     ],
   });
 }
@@ -346,17 +446,34 @@ function digitTensors({ images, labels }: Digits): { x: tf.Tensor; y: tf.Tensor 
   }));
 }
 
-/** Trains the dense model with compile and fit; returns the accuracy on digits that it has not seen. */
+/** How a model is trained: batches in the order of the digits, and a rate that falls to 0 on a line. */
+export interface Training {
+  readonly model: "dense" | "convolutional";
+  /** The rate of the first step. */
+  readonly lr: number;
+  readonly batchSize: number;
+  readonly epochs: number;
+}
+
+const BIAS_RATE = 0.02;
+
+/** Trains with compile and fit; returns the accuracy on digits that the model has not seen. */
 export async function accuracyOf(
   className: ClassName,
-  train: Digits,
-  test: Digits,
+  { model: kind, lr, ...fit }: Training,
+  { train, test }: { train: Digits; test: Digits },
 ): Promise<number> {
-  const model = denseModel();
-  const optimizer = new classes[className]({ lr: 0.5, momentum: 0.9, excludeFromAdaptation: true });
+  const model = kind === "dense" ? denseModel() : convolutionalModel();
+  const steps = fit.epochs * Math.ceil(train.labels.length / fit.batchSize);
+  const optimizer = new classes[className]({
+    ...{ lr: (step: number) => lr * (1 - step / steps), momentum: 0.9, min8bitSize: 1024 },
+    excludeFromAdaptation: true,
+    // Without a trust ratio, the rate itself is what a bias moves by.
+    variableOptions: [{ name: /bias/, lr: BIAS_RATE }],
+  });
   model.compile({ optimizer, loss: "categoricalCrossentropy", metrics: ["accuracy"] });
   const data = digitTensors(train);
-  await model.fit(data.x, data.y, { batchSize: 100, epochs: 4, shuffle: false });
+  await model.fit(data.x, data.y, { ...fit, shuffle: false });
   const held = digitTensors(test);
   const [, accuracy] = model.evaluate(held.x, held.y, { batchSize: 250 }) as tf.Scalar[];
   const result = (await accuracy!.data())[0]!;
@@ -366,25 +483,17 @@ export async function accuracyOf(
   return result;
 }
 
-/** Trains the convolutional model on the same digits; returns the loss before each step. */
-export async function convolutionalLosses(
-  className: ClassName,
-  train: Digits,
-  steps: number,
-): Promise<number[]> {
+/** One step of the convolutional model, where a backend may refuse it. */
+export async function convolutionalStep(train: Digits): Promise<void> {
   const model = convolutionalModel();
-  const optimizer = new classes[className]({ lr: 1, momentum: 0.9, excludeFromAdaptation: true });
+  const optimizer = new classes.LARS({ lr: 1, momentum: 0.9 });
   model.compile({ optimizer, loss: "categoricalCrossentropy" });
   const data = digitTensors(train);
-  const losses: number[] = [];
   try {
-    for (let step = 0; step < steps; step++) {
-      losses.push((await model.trainOnBatch(data.x, data.y)) as number);
-    }
+    await model.trainOnBatch(data.x, data.y);
   } finally {
     optimizer.dispose();
     tf.dispose(data);
     model.dispose();
   }
-  return losses;
 }

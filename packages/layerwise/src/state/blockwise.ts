@@ -22,7 +22,7 @@ export function blockCount(length: number): number {
 }
 
 /** The nearest code of a value in [−1, 1]; the lower one when it lies on a midpoint. */
-function nearestCode(value: number): number {
+export function nearestCode(value: number): number {
   let low = 0;
   let high = midpoints.length;
   while (low < high) {

@@ -7,37 +7,52 @@ import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
 import type { Quotient } from "../../decide/rules/rule.js";
 import type { Tensor, TensorFlow } from "./tensorflow.js";
 
-/** The norms of one layer, as scalars of a device; null where its rule needs none. */
+/** The norms of all layers: [layers] each, 0 where a layer's rule needs none. */
 export interface DeviceNorms {
   readonly gradient: Tensor;
-  readonly weight: Tensor | null;
-  readonly update: Tensor | null;
+  readonly weight: Tensor;
+  readonly update: Tensor;
 }
 
-/** A trust ratio. The twin of `trustRatioOf`. */
-export function evaluateQuotient(
+/** Without a rule, r = 1. */
+const UNIT: Quotient = {
+  ...{ coefficient: 0, gradient: 0, weight: 0, update: 0, eps: 0 },
+  ...{ limit: null, whenZero: 1 },
+};
+
+/** Stands for no limit: limits are ≥ 0. */
+const NO_LIMIT = -1;
+
+/**
+ * The trust ratios of all layers. The twin of `trustRatioOf`.
+ *
+ * @param quotients null: 1
+ */
+export function evaluateQuotients(
   tf: TensorFlow,
-  quotient: Quotient,
-  { gradient, weight, update }: DeviceNorms,
+  quotients: readonly (Quotient | null)[],
+  norms: DeviceNorms,
 ): Tensor {
-  let denominator: Tensor | number = quotient.eps;
-  for (const [factor, value] of [
-    [quotient.gradient, gradient],
-    [quotient.weight, weight],
-    [quotient.update, update],
-  ] as const) {
-    if (factor !== 0 && value !== null) {
-      denominator = tf.add(tf.mul(value, factor), denominator);
-    }
+  const all = quotients.map((quotient) => quotient ?? UNIT);
+  const each = (valueOf: (quotient: Quotient) => number): Tensor =>
+    tf.tensor(Float32Array.from(all, valueOf), [all.length]);
+  let denominator = each(({ eps }) => eps);
+  for (const name of ["gradient", "weight", "update"] as const) {
+    if (all.every((quotient) => quotient[name] === 0)) continue;
+    const factor = each((quotient) => quotient[name]);
+    denominator = tf.add(tf.mul(norms[name], factor), denominator);
   }
-  const w = weight ?? tf.scalar(0);
-  const isZero = tf.logicalOr(tf.equal(w, 0), tf.equal(denominator, 0));
-  let ratio = tf.div(tf.mul(w, quotient.coefficient), denominator);
-  if (quotient.limit !== null) {
-    const reached = tf.greaterEqual(ratio, quotient.limit);
-    ratio = tf.where(reached, tf.scalar(1), tf.div(ratio, quotient.limit));
+  const isZero = tf.logicalOr(tf.equal(norms.weight, 0), tf.equal(denominator, 0));
+  const coefficient = each((quotient) => quotient.coefficient);
+  let ratio = tf.div(tf.mul(norms.weight, coefficient), denominator);
+  if (all.some(({ limit }) => limit !== null)) {
+    const limit = each((quotient) => quotient.limit ?? NO_LIMIT);
+    const one = tf.fill([all.length], 1);
+    const limited = tf.where(tf.greaterEqual(ratio, limit), one, tf.div(ratio, limit));
+    ratio = tf.where(tf.less(limit, 0), ratio, limited);
   }
-  return tf.where(isZero, tf.scalar(quotient.whenZero), ratio);
+  const whenZero = each((quotient) => quotient.whenZero);
+  return tf.where(isZero, whenZero, ratio);
 }
 
 /** What an empty place of a history holds: norms are ≥ 0. */
@@ -88,7 +103,21 @@ function orderStatistic(tf: TensorFlow, values: Tensor, index: number): Tensor {
   return tf.max(tf.where(tf.lessEqual(smaller, index), values, tf.fill([values.size], 0)));
 }
 
-/** Global clipping. The twin of `globalClipScale`. */
-export function globalClipScale(tf: TensorFlow, globalNorm: Tensor, maxGradNorm: number): Tensor {
-  return tf.minimum(1, tf.div(maxGradNorm, tf.add(globalNorm, EPSILON)));
+/**
+ * Global clipping, for each layer. The twin of `globalClipScale`.
+ *
+ * @param maxGradNorms null: 1
+ */
+export function globalClipScales(
+  tf: TensorFlow,
+  globalNorm: Tensor,
+  maxGradNorms: readonly (number | null)[],
+): Tensor {
+  const shape = [maxGradNorms.length];
+  const limits = tf.tensor(
+    Float32Array.from(maxGradNorms, (limit) => limit ?? NO_LIMIT),
+    shape,
+  );
+  const scales = tf.minimum(1, tf.div(limits, tf.add(globalNorm, EPSILON)));
+  return tf.where(tf.less(limits, 0), tf.fill(shape, 1), scales);
 }

@@ -1,52 +1,79 @@
 /** A layer's momentum as tensors of a device: float32 numbers, or 8-bit codes. */
 import type { Momentum } from "../../kernels/kernel.js";
-import { referenceKernel } from "../../kernels/reference.js";
-import type { MomentumKind } from "../../layer.js";
 import { blockCount } from "../../state/blockwise.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap } from "../../state/codebook.js";
 import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";
 
+/** How many codes are in one number, and of what kind that is. */
+export interface Packing {
+  readonly codes: 3 | 4;
+  readonly dtype: "float32" | "int32";
+}
+
 /**
- * Codes in one number. Three, not four: WebGL keeps integers in float32, exact up to 2^24, so that 8-bit state
- * takes 1.35 bytes a parameter on a device.
+ * Three, not four, for tensor operations: WebGL keeps integers in float32, exact up to 2^24, so that 8-bit state
+ * takes 1.35 bytes a parameter there.
  */
-const CODES_PER_NUMBER = 3;
+export const PACKED_IN_THREES: Packing = { codes: 3, dtype: "float32" };
+/** For shaders that have integers. */
+export const PACKED_IN_FOURS: Packing = { codes: 4, dtype: "int32" };
+
+const CODES_PER_NUMBER = PACKED_IN_THREES.codes;
 const BASE = 256;
 
-export type DeviceMomentum =
-  | { readonly kind: "float32"; readonly values: Tensor }
-  | {
-      readonly kind: "blockwise";
-      /** [⌈256·blocks / 3⌉] float32, three codes each, the first in the lowest byte. */
-      readonly codes: Tensor;
-      /** [blocks] */
-      readonly absmax: Tensor;
-    };
+export interface DeviceFloat32Momentum {
+  readonly kind: "float32";
+  /** [size] */
+  readonly values: Tensor;
+}
+
+export interface DeviceBlockwiseMomentum {
+  readonly kind: "blockwise";
+  readonly packing: Packing;
+  /** [⌈256·blocks / codes a number⌉], the first code in the lowest byte. */
+  readonly codes: Tensor;
+  /** [blocks] */
+  readonly absmax: Tensor;
+}
+
+export type DeviceMomentum = DeviceFloat32Momentum | DeviceBlockwiseMomentum;
 
 const codebook = createDynamicMap();
 const midpoints = codebookMidpoints(codebook);
 
-/** Puts a momentum on the device; null is zeros. */
-export function upload(
-  tf: TensorFlow,
-  kind: Exclude<MomentumKind, "none">,
-  size: number,
-  given: Momentum | null,
-): DeviceMomentum {
-  const momentum = given ?? referenceKernel.allocateMomentum(kind, size);
+/** Puts a momentum on the device. */
+export function upload(tf: TensorFlow, momentum: Momentum, packing: Packing): DeviceMomentum {
   if (momentum.kind === "float32") {
-    return { kind: "float32", values: tf.tensor(momentum.values.slice(), [size], "float32") };
+    const { values } = momentum;
+    return { kind: "float32", values: tf.tensor(values.slice(), [values.length], "float32") };
   }
-  const numbers = new Float32Array(numbersFor(size));
-  momentum.codes.forEach((code, index) => {
-    const place = index % CODES_PER_NUMBER;
-    numbers[(index - place) / CODES_PER_NUMBER]! += code * BASE ** place;
-  });
+  const { codes, absmax } = momentum;
+  const numbers = packed(codes, packing);
   return {
     kind: "blockwise",
-    codes: tf.tensor(numbers, [numbers.length], "float32"),
-    absmax: tf.tensor(momentum.absmax.slice(), [momentum.absmax.length], "float32"),
+    packing,
+    codes: tf.tensor(numbers, [numbers.length], packing.dtype),
+    absmax: tf.tensor(absmax.slice(), [absmax.length], "float32"),
   };
+}
+
+function packed(codes: Uint8Array, packing: Packing): Float32Array | Int32Array {
+  const length = Math.ceil((blockCount(codes.length) * BLOCK_SIZE) / packing.codes);
+  const bytes = new Uint8Array(4 * length);
+  codes.forEach((code, index) => {
+    const place = index % packing.codes;
+    bytes[(4 * (index - place)) / packing.codes + place] = code;
+  });
+  const numbers = new Int32Array(bytes.buffer);
+  return packing.dtype === "int32" ? numbers : Float32Array.from(numbers);
+}
+
+function unpacked(numbers: ArrayLike<number>, size: number, packing: Packing): Uint8Array {
+  const bytes = new Uint8Array(Int32Array.from(numbers).buffer);
+  return Uint8Array.from({ length: size }, (_, index) => {
+    const place = index % packing.codes;
+    return bytes[(4 * (index - place)) / packing.codes + place]!;
+  });
 }
 
 /** The tensors of a momentum, in the order in which {@link download} takes their values. */
@@ -57,24 +84,20 @@ export function tensorsOf(momentum: DeviceMomentum | null): Tensor[] {
 
 /** A momentum from the values of its tensors. */
 export function download(
-  kind: MomentumKind,
+  momentum: DeviceMomentum,
   size: number,
   [first, second]: readonly TensorData[],
-): Momentum | null {
-  if (kind === "none" || first === undefined) return null;
-  if (kind === "float32") return { kind, values: Float32Array.from(first) };
-  const codes = Uint8Array.from({ length: size }, (_, index) => {
-    const place = index % CODES_PER_NUMBER;
-    return Math.floor(first[(index - place) / CODES_PER_NUMBER]! / BASE ** place) % BASE;
-  });
-  return { kind, codes, absmax: Float32Array.from(second ?? []) };
+): Momentum {
+  const { kind } = momentum;
+  if (kind === "float32") return { kind, values: Float32Array.from(first ?? []) };
+  return {
+    kind,
+    codes: unpacked(first ?? [], size, momentum.packing),
+    absmax: Float32Array.from(second ?? []),
+  };
 }
 
-function numbersFor(size: number): number {
-  return Math.ceil((blockCount(size) * BLOCK_SIZE) / CODES_PER_NUMBER);
-}
-
-/** The stored momentum as [size] float32. */
+/** The stored momentum as [size] float32; codes in {@link PACKED_IN_THREES}. */
 export function decode(tf: TensorFlow, momentum: DeviceMomentum, size: number): Tensor {
   if (momentum.kind === "float32") return momentum.values;
   const blocks = blockCount(size);
@@ -90,25 +113,24 @@ export function decode(tf: TensorFlow, momentum: DeviceMomentum, size: number): 
 }
 
 /**
- * The momentum to be stored.
+ * Codes and absmax to be stored, in {@link PACKED_IN_THREES}.
  *
  * @param values [size] float32, the new momentum
  * @param touched [size] bool: blocks without any are left as they were stored; null: all are
  */
 export function encode(
   tf: TensorFlow,
-  before: DeviceMomentum,
+  before: DeviceBlockwiseMomentum,
   values: Tensor,
   touched: Tensor | null,
-): DeviceMomentum {
-  if (before.kind === "float32") return { kind: "float32", values };
+): Pick<DeviceBlockwiseMomentum, "codes" | "absmax"> {
   const blocks = blockCount(values.size);
   const rows = toBlocks(tf, values, blocks);
   const absmax = tf.max(tf.abs(rows), 1);
   const divisor = tf.where(tf.greater(absmax, 0), absmax, tf.fill([blocks], 1));
   const normalized = tf.div(rows, tf.reshape(divisor, [blocks, 1]));
   const codes = tf.cast(nearestCodes(tf, tf.reshape(normalized, [blocks * BLOCK_SIZE])), "float32");
-  if (touched === null) return { kind: "blockwise", codes: pack(tf, codes), absmax };
+  if (touched === null) return { codes: pack(tf, codes), absmax };
   const rewritten = tf.any(tf.notEqual(toBlocks(tf, tf.cast(touched, "float32"), blocks), 0), 1);
   const kept = tf.where(
     tf.reshape(rewritten, [blocks, 1]),
@@ -116,7 +138,6 @@ export function encode(
     tf.reshape(unpack(tf, before.codes, blocks * BLOCK_SIZE), [blocks, BLOCK_SIZE]),
   );
   return {
-    kind: "blockwise",
     codes: pack(tf, tf.reshape(kept, [blocks * BLOCK_SIZE])),
     absmax: tf.where(rewritten, absmax, before.absmax),
   };

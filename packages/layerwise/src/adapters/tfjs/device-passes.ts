@@ -1,81 +1,166 @@
 /** The two passes of a step, measure and apply, on tensors of a device: by tensor operations here. */
-import type { UpdateEquation } from "../../kernels/kernel.js";
-import type { Tensor, TensorFlow } from "./tensorflow.js";
+import { decode, encode, PACKED_IN_THREES } from "./device-momentum.js";
+import type { DeviceMomentum, Packing } from "./device-momentum.js";
+import type { DeviceEquation, DeviceFactor } from "./device-scales.js";
+import type { Tensor, TensorFlow, Variable } from "./tensorflow.js";
 
-/** An equation whose factors may be scalars of the device. */
-export type DeviceEquation = {
-  readonly [Key in keyof UpdateEquation]: UpdateEquation[Key] extends number
-    ? number | Tensor
-    : UpdateEquation[Key];
-};
-
-/** A layer's tensors, flat. */
-export interface FlatTensors {
-  readonly weights: Tensor;
+/** What a layer's step reads and writes. */
+export interface LayerTensors {
+  readonly variable: Variable;
   readonly gradient: Tensor;
-  /** Decoded; null without momentum. */
-  readonly momentum: Tensor | null;
+  /** null without momentum */
+  readonly momentum: DeviceMomentum | null;
 }
 
 export interface NormsWanted {
   readonly weights: boolean;
   /** The equation whose u is wanted, or null. */
   readonly update: DeviceEquation | null;
+  /** Whether u has the stored momentum in it. */
+  readonly momentum: boolean;
+  /** What the equation's factors look up. */
+  readonly scales: Tensor | null;
 }
 
-/** Norms as scalars; null where not wanted. */
-export interface Measured {
-  readonly gradient: Tensor;
-  /** bool: whether all elements of the gradient are. */
+/** What applying has to know beside the equation. */
+export interface Decided {
+  /** What the equation's factors look up. */
+  readonly scales: Tensor | null;
+  /** A bool scalar: where it is false, nothing is written. */
   readonly isFinite: Tensor;
-  readonly weights: Tensor | null;
-  readonly update: Tensor | null;
 }
 
-export interface Applied {
-  readonly weights: Tensor;
-  /** null without momentum */
-  readonly momentum: Tensor | null;
+/** The passes over one layer. */
+export interface LayerPasses {
+  /** [4]: ‖g‖, ‖w‖ and ‖u‖, 0 where not wanted, and 1 where all elements of the gradient are finite, else 0. */
+  measure(wanted: NormsWanted): Tensor;
+  /**
+   * Writes the variable.
+   *
+   * @returns the momentum that takes the place of the given one, whose tensors must not be read any more
+   */
+  apply(equation: DeviceEquation, decided: Decided): DeviceMomentum | null;
 }
 
 export interface DevicePasses {
-  measure(tensors: FlatTensors, wanted: NormsWanted): Measured;
-  /** New weights and momentum as new tensors; the old values where `isFinite`, a bool scalar, is false. */
-  apply(tensors: FlatTensors, equation: DeviceEquation, isFinite: Tensor): Applied;
+  /** How 8-bit codes must be stored. */
+  readonly packing: Packing;
+  begin(tensors: LayerTensors): LayerPasses;
 }
 
 export class TensorPasses implements DevicePasses {
+  readonly packing = PACKED_IN_THREES;
   readonly #tf: TensorFlow;
 
   constructor(tf: TensorFlow) {
     this.#tf = tf;
   }
 
-  measure(tensors: FlatTensors, { weights, update }: NormsWanted): Measured {
-    const tf = this.#tf;
-    return {
-      gradient: norm(tf, tensors.gradient),
-      isFinite: tf.all(tf.isFinite(tensors.gradient)),
-      weights: weights ? norm(tf, tensors.weights) : null,
-      update: update === null ? null : norm(tf, this.#evaluate(tensors, update).update),
+  begin(tensors: LayerTensors): LayerPasses {
+    return new TensorLayerPasses(this.#tf, tensors);
+  }
+}
+
+/** A layer's tensors, flat. */
+interface FlatTensors {
+  readonly weights: Tensor;
+  readonly gradient: Tensor;
+  /** Decoded; null without momentum, or where it is not looked at. */
+  readonly momentum: Tensor | null;
+}
+
+/** An equation whose factors may be scalars of the device. */
+type ScaledEquation = {
+  readonly [Key in keyof DeviceEquation]: DeviceEquation[Key] extends DeviceFactor
+    ? number | Tensor
+    : DeviceEquation[Key];
+};
+
+class TensorLayerPasses implements LayerPasses {
+  readonly #tf: TensorFlow;
+  readonly #tensors: LayerTensors;
+  readonly #flat: FlatTensors;
+
+  constructor(tf: TensorFlow, tensors: LayerTensors) {
+    this.#tf = tf;
+    this.#tensors = tensors;
+    const { variable, gradient, momentum } = tensors;
+    const { size } = gradient;
+    this.#flat = {
+      weights: tf.reshape(variable, [size]),
+      gradient: tf.reshape(gradient, [size]),
+      momentum: momentum === null ? null : decode(tf, momentum, size),
     };
   }
 
-  apply(tensors: FlatTensors, equation: DeviceEquation, isFinite: Tensor): Applied {
+  measure({ weights, update, momentum, scales }: NormsWanted): Tensor {
     const tf = this.#tf;
-    const { weights, momentum } = tensors;
-    const { next, update } = this.#evaluate(tensors, equation);
-    const moved = tf.sub(weights, tf.mul(update, equation.stepSize));
+    const flat = momentum ? this.#flat : { ...this.#flat, momentum: null };
+    const zero = tf.scalar(0);
+    return tf.stack([
+      norm(tf, flat.gradient),
+      weights ? norm(tf, flat.weights) : zero,
+      update === null ? zero : norm(tf, this.#evaluate(flat, this.#looked(update, scales)).update),
+      tf.cast(tf.all(tf.isFinite(flat.gradient)), "float32"),
+    ]);
+  }
+
+  apply(equation: DeviceEquation, { scales, isFinite }: Decided): DeviceMomentum | null {
+    const tf = this.#tf;
+    const { variable } = this.#tensors;
+    const { weights } = this.#flat;
+    const factors = this.#looked(equation, scales);
+    const { next, update } = this.#evaluate(this.#flat, factors);
+    const moved = tf.sub(weights, tf.mul(update, factors.stepSize));
+    variable.assign(tf.reshape(tf.where(isFinite, moved, weights), [...variable.shape]));
+    return this.#encoded(next, equation, isFinite);
+  }
+
+  /** An equation with its scales. */
+  #looked(equation: DeviceEquation, scales: Tensor | null): ScaledEquation {
+    const tf = this.#tf;
+    const known = new Map<number, Tensor>();
+    const scaleAt = (at: number): Tensor => {
+      const scale = known.get(at) ?? tf.reshape(tf.slice(scales!, at, 1), []);
+      known.set(at, scale);
+      return scale;
+    };
+    const looked = (factor: DeviceFactor): number | Tensor =>
+      typeof factor === "number"
+        ? factor
+        : factor.at.reduce<number | Tensor>((x, at) => tf.mul(x, scaleAt(at)), factor.times);
+    const { gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize } = equation;
     return {
-      weights: tf.where(isFinite, moved, weights),
-      momentum: momentum === null ? null : tf.where(isFinite, next, momentum),
+      gradientFactor: looked(gradientFactor),
+      weightFactor: looked(weightFactor),
+      decay: looked(decay),
+      accumulation: looked(accumulation),
+      lookahead: looked(lookahead),
+      stepSize: looked(stepSize),
+      skipZeros: equation.skipZeros,
+    };
+  }
+
+  #encoded(next: Tensor, { skipZeros }: DeviceEquation, isFinite: Tensor): DeviceMomentum | null {
+    const tf = this.#tf;
+    const { momentum: before } = this.#tensors;
+    if (before === null) return null;
+    const either = (after: Tensor, old: Tensor): Tensor => tf.where(isFinite, after, old);
+    if (before.kind === "float32") return { ...before, values: either(next, before.values) };
+    const touched = skipZeros ? tf.notEqual(this.#flat.gradient, 0) : null;
+    // Not the values: those that were left as they were have other codes when they are encoded again.
+    const { codes, absmax } = encode(tf, before, next, touched);
+    return {
+      ...before,
+      codes: either(codes, before.codes),
+      absmax: either(absmax, before.absmax),
     };
   }
 
   /** m' and u. */
   #evaluate(
     { weights, gradient, momentum }: FlatTensors,
-    equation: DeviceEquation,
+    equation: ScaledEquation,
   ): { next: Tensor; update: Tensor } {
     const tf = this.#tf;
     let direction = tf.mul(gradient, equation.gradientFactor);

@@ -1,6 +1,6 @@
 /**
- * A step by tensor operations: on webgl, webgpu, tfjs-node and any backend whose memory JavaScript can't reach.
- * Norms, decisions and state stay there; nothing is read back within a step.
+ * A step on webgl, webgpu, tfjs-node and any backend whose memory JavaScript can't reach. Norms, decisions and state
+ * stay there; nothing is read back within a step.
  */
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
@@ -14,17 +14,21 @@ import type { LayerState, StateDict } from "../../state/saved-state.js";
 import {
   clipToPercentile,
   emptyHistory,
-  evaluateQuotient,
-  globalClipScale,
+  evaluateQuotients,
+  globalClipScales,
 } from "./device-decide.js";
-import { decode, download, encode, tensorsOf, upload } from "./device-momentum.js";
+import type { DeviceNorms } from "./device-decide.js";
+import { download, tensorsOf, upload } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import { norm, TensorPasses } from "./device-passes.js";
-import type { DeviceEquation, DevicePasses, FlatTensors, Measured } from "./device-passes.js";
+import type { DevicePasses, LayerPasses } from "./device-passes.js";
+import { DeviceScales, scaled } from "./device-scales.js";
+import type { DeviceEquation } from "./device-scales.js";
 import { hyperparametersOf } from "./options.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";
-import type { Tensor, TensorData, TensorFlow, Variable } from "./tensorflow.js";
+import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";
+import { isWebGPUBackend } from "./webgpu-backend.js";
 import { WebGPUPasses } from "./webgpu-passes.js";
 
 /** A variable's state; the tensors are kept until a step replaces them. */
@@ -41,13 +45,27 @@ interface DeviceLayer {
 /** A layer on its way through a step. */
 interface LayerStep {
   readonly layer: DeviceLayer;
-  readonly variable: Variable;
   readonly learningRate: number;
-  readonly tensors: FlatTensors;
-  readonly norms: Measured;
-  /** null: 1 */
-  clipScale: Tensor | null;
+  readonly passes: LayerPasses;
+  /** Its scales; null: 1. */
+  accumulationAt: number | null;
+  clipAt: number | null;
+  ratioAt: number | null;
   history: Tensor | null;
+}
+
+/** What a step has decided so far. */
+interface Decisions {
+  readonly scales: DeviceScales;
+  norms: Norms;
+  /** A bool scalar. */
+  readonly isFinite: Tensor;
+}
+
+/** [layers] each. */
+interface Norms extends DeviceNorms {
+  /** 1, or 0 where a gradient is not finite. */
+  readonly finite: Tensor;
 }
 
 export class DeviceStepper implements Stepper {
@@ -90,13 +108,18 @@ export class DeviceStepper implements Stepper {
     this.#watch.throwIfBroken();
     const tf = this.#tf;
     this.#passes = passesOf(tf);
+    for (const { slot } of steps) this.#repack(this.#layerOf(slot));
     tf.tidy(() => {
       const begun = steps.map((step) => this.#begin(step, lr));
-      const isFinite = tf.all(tf.stack(begun.map(({ norms }) => norms.isFinite)));
-      this.#clip(begun);
-      for (const step of begun) this.#apply(step, this.#trustRatio(step), isFinite);
-      const watched = begun.filter(({ layer }) => layer.values.nonFinite === "throw");
-      this.#watch.note(watched.map(({ layer, norms }) => [layer.slot, norms.isFinite]));
+      const decisions = this.#measureAll(begun);
+      this.#clip(begun, decisions);
+      this.#decideRatios(begun, decisions);
+      for (const step of begun) this.#apply(step, decisions);
+      this.#count(begun, decisions.isFinite);
+      this.#watch.note(
+        begun.map(({ layer }) => (layer.values.nonFinite === "throw" ? layer.slot : null)),
+        decisions.norms.finite,
+      );
     });
     this.#stepCount++;
     this.#watch.read();
@@ -104,23 +127,44 @@ export class DeviceStepper implements Stepper {
   }
 
   #begin({ slot, variable, gradient }: VariableStep, lr: LARSOptions["lr"]): LayerStep {
-    const tf = this.#tf;
     const layer = this.#layerOf(slot);
-    const { momentum, values } = layer;
-    const tensors = {
-      weights: tf.reshape(variable, [slot.size]),
-      gradient: tf.reshape(gradient, [slot.size]),
-      momentum: momentum === null ? null : decode(tf, momentum, slot.size),
-    };
     return {
       layer,
-      variable,
       learningRate: rateAt(slot.options.lr ?? lr, this.#stepCount),
-      tensors,
-      norms: this.#measure(layer, tensors, { clipScale: null, isLast: !clips(values) }),
-      clipScale: null,
-      history: null,
+      passes: this.#passes.begin({ variable, gradient, momentum: layer.momentum }),
+      ...{ accumulationAt: null, clipAt: null, ratioAt: null, history: null },
     };
+  }
+
+  #measureAll(steps: readonly LayerStep[]): Decisions {
+    const tf = this.#tf;
+    const scales = new DeviceScales(tf);
+    this.#scaleAccumulation(steps, scales);
+    const norms = this.#normsOf(
+      steps.map((step) => this.#measure(step, scales, !clips(step.layer.values))),
+    );
+    return { scales, norms, isFinite: tf.greater(tf.min(norms.finite), 0) };
+  }
+
+  /** Without dampening on a layer's first step, which only the device knows. */
+  #scaleAccumulation(steps: readonly LayerStep[], scales: DeviceScales): void {
+    const tf = this.#tf;
+    const dampened = steps.filter(
+      ({ layer: { values, momentum } }) => momentum !== null && values.dampening !== 0,
+    );
+    if (dampened.length === 0) return;
+    const counts = tf.stack(dampened.map(({ layer }) => layer.stepCount));
+    const later = Float32Array.from(dampened, ({ layer }) => 1 - layer.values.dampening);
+    const shape = [dampened.length];
+    const start = scales.add(
+      tf.where(tf.equal(counts, 0), tf.fill(shape, 1), tf.tensor(later, shape)),
+    );
+    dampened.forEach((step, index) => (step.accumulationAt = start + index));
+  }
+
+  #normsOf(measured: readonly Tensor[]): Norms {
+    const [gradient, weight, update, finite] = this.#tf.unstack(this.#tf.stack([...measured]), 1);
+    return { gradient: gradient!, weight: weight!, update: update!, finite: finite! };
   }
 
   /**
@@ -128,143 +172,169 @@ export class DeviceStepper implements Stepper {
    *
    * @param isLast false: clipping will change ‖u‖, which is left out
    */
-  #measure(
-    layer: DeviceLayer,
-    tensors: FlatTensors,
-    { clipScale, isLast }: { clipScale: Tensor | null; isLast: boolean },
-  ): Measured {
-    const { values } = layer;
+  #measure(step: LayerStep, { values: scales }: DeviceScales, isLast: boolean): Tensor {
+    const { values, momentum } = step.layer;
     const { weights, update } = ruleOf(values.trustRatio).measures(values.trustRatio);
     if (update === "nothing" || !isLast) {
-      return this.#passes.measure(tensors, { weights, update: null });
+      return step.passes.measure({ weights, update: null, momentum: false, scales });
     }
-    const gradientFactor = (factor: number): number | Tensor => scaled(this.#tf, factor, clipScale);
-    if (update === "direction") {
-      const equation = directionEquation(values, { gradientScale: 1 });
-      return this.#passes.measure(
-        { ...tensors, momentum: null },
-        {
-          weights,
-          update: { ...equation, gradientFactor: gradientFactor(equation.gradientFactor) },
-        },
-      );
-    }
-    const isFirst = tensors.momentum === null;
-    const equation = unscaledEquation(values, { gradientScale: 1, isFirst });
-    return this.#passes.measure(tensors, {
+    const isDirection = update === "direction";
+    const equation = isDirection
+      ? directionEquation(values, { gradientScale: 1 })
+      : unscaledEquation(values, { gradientScale: 1, isFirst: momentum === null });
+    return step.passes.measure({
       weights,
       update: {
         ...equation,
-        gradientFactor: gradientFactor(equation.gradientFactor),
-        accumulation: this.#accumulation(layer, equation.accumulation),
+        gradientFactor: scaled(equation.gradientFactor, step.clipAt),
+        ...(isDirection ? {} : this.#accumulation(step, equation)),
       },
+      momentum: !isDirection,
+      scales,
     });
   }
 
-  #clip(steps: readonly LayerStep[]): void {
+  #clip(steps: readonly LayerStep[], { scales, norms }: Decisions): void {
+    if (!steps.some(({ layer }) => clips(layer.values))) return;
     const tf = this.#tf;
-    for (const step of steps) {
-      const { percentileClipping } = step.layer.values;
-      if (percentileClipping === PERCENTILE_OFF || step.layer.history === null) continue;
-      const { history, stepCount } = step.layer;
-      const now = tf.add(stepCount, 1);
-      const clip = clipToPercentile(tf, history, now, step.norms.gradient, percentileClipping);
-      step.clipScale = clip.scale;
-      step.history = clip.history;
+    const own = steps.map((step, index) => this.#percentileScale(step, norms.gradient, index));
+    let clip = own.every((scale) => scale === null)
+      ? null
+      : tf.stack(own.map((scale) => scale ?? tf.scalar(1)));
+    const limits = steps.map(({ layer }) => layer.values.maxGradNorm);
+    if (limits.some((limit) => limit !== null)) {
+      const clipped = clip === null ? norms.gradient : tf.mul(clip, norms.gradient);
+      const shared = globalClipScales(tf, norm(tf, clipped), limits);
+      clip = clip === null ? shared : tf.mul(clip, shared);
     }
-    if (steps.every(({ layer }) => layer.values.maxGradNorm === null)) return;
-    const globalNorm = norm(tf, tf.stack(steps.map((step) => this.#clippedNorm(step))));
-    for (const step of steps) {
-      const { maxGradNorm } = step.layer.values;
-      if (maxGradNorm === null) continue;
-      step.clipScale = times(tf, step.clipScale, globalClipScale(tf, globalNorm, maxGradNorm));
-    }
-  }
-
-  /** ‖c·g‖ */
-  #clippedNorm({ clipScale, norms }: LayerStep): Tensor {
-    return times(this.#tf, clipScale, norms.gradient);
-  }
-
-  /** r as a scalar; null: 1. */
-  #trustRatio(step: LayerStep): Tensor | null {
-    const { layer, learningRate } = step;
-    const { trustRatio, weightDecay } = layer.values;
-    const rule = ruleOf(trustRatio);
-    const quotient = rule.quotient(trustRatio, { weightDecay, learningRate });
-    if (quotient === null) return null;
-    const { clipScale, norms, tensors } = step;
-    const isMeasured = clipScale === null;
-    const { weights, update } = isMeasured
-      ? norms
-      : this.#measure(layer, tensors, { clipScale, isLast: true });
-    return evaluateQuotient(this.#tf, quotient, {
-      gradient: this.#clippedNorm(step),
-      weight: weights,
-      update,
+    if (clip === null) return;
+    const start = scales.add(clip);
+    steps.forEach((step, index) => {
+      if (clips(step.layer.values)) step.clipAt = start + index;
     });
   }
 
-  /** Writes weights and state, unless a gradient of the step is not finite. */
-  #apply(step: LayerStep, ratio: Tensor | null, isFinite: Tensor): void {
+  /** Percentile clipping of one layer, a scalar; null: none. */
+  #percentileScale(step: LayerStep, gradients: Tensor, index: number): Tensor | null {
     const tf = this.#tf;
-    const { layer, variable, tensors } = step;
-    const applied = this.#passes.apply(tensors, this.#equation(step, ratio), isFinite);
-    variable.assign(tf.reshape(applied.weights, [...variable.shape]));
+    const { values, history, stepCount } = step.layer;
+    const { percentileClipping } = values;
+    if (percentileClipping === PERCENTILE_OFF || history === null) return null;
+    const gradient = tf.reshape(tf.slice(gradients, index, 1), []);
+    const now = tf.add(stepCount, 1);
+    const clip = clipToPercentile(tf, history, now, gradient, percentileClipping);
+    step.history = clip.history;
+    return clip.scale;
+  }
+
+  /** The trust ratios, from norms after clipping. */
+  #decideRatios(steps: readonly LayerStep[], decisions: Decisions): void {
+    const tf = this.#tf;
+    const { scales } = decisions;
+    const quotients = steps.map(({ layer: { values }, learningRate }) => {
+      const { trustRatio, weightDecay } = values;
+      return ruleOf(trustRatio).quotient(trustRatio, { weightDecay, learningRate });
+    });
+    if (quotients.every((quotient) => quotient === null)) return;
+    const ratios = evaluateQuotients(tf, quotients, this.#clippedNorms(steps, decisions));
+    const start = scales.add(ratios);
+    quotients.forEach((quotient, index) => {
+      if (quotient !== null) steps[index]!.ratioAt = start + index;
+    });
+  }
+
+  /** ‖c·g‖, ‖w‖ and ‖u‖. Where clipping changes u, it is measured again. */
+  #clippedNorms(steps: readonly LayerStep[], { scales, norms }: Decisions): DeviceNorms {
+    const tf = this.#tf;
+    const one = tf.scalar(1);
+    if (steps.every(({ clipAt }) => clipAt === null)) return norms;
+    const clip = tf.stack(
+      steps.map(({ clipAt }) =>
+        clipAt === null ? one : tf.reshape(tf.slice(scales.values!, clipAt, 1), []),
+      ),
+    );
+    const { weight, update } = this.#normsOf(
+      steps.map((step) => this.#measure(step, scales, true)),
+    );
+    return { gradient: tf.mul(clip, norms.gradient), weight, update };
+  }
+
+  /** Writes weights and momentum, unless a gradient of the step is not finite. */
+  #apply(step: LayerStep, { scales, isFinite }: Decisions): void {
+    const { layer, passes } = step;
+    const momentum = passes.apply(this.#equation(step), { scales: scales.values, isFinite });
+    for (const tensor of tensorsOf(momentum)) this.#tf.keep(tensor);
+    for (const tensor of tensorsOf(layer.momentum)) tensor.dispose();
+    layer.momentum = momentum;
+  }
+
+  /** The rest of the layers' state: their step counts, and their histories. */
+  #count(steps: readonly LayerStep[], isFinite: Tensor): void {
+    const tf = this.#tf;
+    const made = tf.cast(isFinite, "float32");
     const replace = (before: Tensor, after: Tensor): Tensor => {
       const kept = tf.keep(after);
       before.dispose();
       return kept;
     };
-    const either = (before: Tensor, after: Tensor): Tensor =>
-      replace(before, tf.where(isFinite, after, before));
-    layer.stepCount = either(layer.stepCount, tf.add(layer.stepCount, 1));
-    if (layer.history !== null && step.history !== null) {
-      layer.history = either(layer.history, step.history);
+    for (const { layer, history } of steps) {
+      layer.stepCount = replace(layer.stepCount, tf.add(layer.stepCount, made));
+      if (layer.history === null || history === null) continue;
+      layer.history = replace(layer.history, tf.where(isFinite, history, layer.history));
     }
-    if (layer.momentum === null || applied.momentum === null) return;
-    const touched = layer.values.skipZeros ? tf.notEqual(tensors.gradient, 0) : null;
-    const encoded = encode(tf, layer.momentum, applied.momentum, touched);
-    // Values that were left as they were have other codes when they are encoded again.
-    const isExact = encoded.kind === "float32";
-    layer.momentum = replaced(layer.momentum, encoded, isExact ? replace : either);
   }
 
   /**
-   * The core's equation, in which the ratio and the clipping are scalars of the device. Both are factors of its
-   * numbers, so it is made for 1 and 1 and multiplied.
+   * The core's equation, in which the ratio and the clipping are scales of the device. Both are factors of its
+   * numbers, so it is made for 1 and 1 and scaled.
    */
-  #equation(step: LayerStep, ratio: Tensor | null): DeviceEquation {
-    const tf = this.#tf;
-    const { layer, learningRate, clipScale } = step;
+  #equation(step: LayerStep): DeviceEquation {
+    const { layer, learningRate, clipAt, ratioAt } = step;
     const { values } = layer;
-    const isFirst = step.tensors.momentum === null;
-    const scalars = { learningRate, gradientScale: 1, trustRatio: 1, isFirst };
-    const equation = updateEquation(values, scalars);
+    const isFirst = layer.momentum === null;
+    const equation = updateEquation(values, {
+      ...{ learningRate, gradientScale: 1, trustRatio: 1, isFirst },
+    });
     const isAfter = ruleOf(values.trustRatio).placement(values.trustRatio) === "after";
-    const [inDirection, inStep] = isAfter ? [null, ratio] : [ratio, null];
+    const [inDirection, inStep] = isAfter ? [null, ratioAt] : [ratioAt, null];
     return {
       ...equation,
-      gradientFactor: scaled(tf, scaled(tf, equation.gradientFactor, clipScale), inDirection),
-      weightFactor: scaled(tf, equation.weightFactor, inDirection),
-      stepSize: scaled(tf, equation.stepSize, inStep),
-      accumulation: this.#accumulation(layer, equation.accumulation),
+      gradientFactor: scaled(scaled(equation.gradientFactor, clipAt), inDirection),
+      weightFactor: scaled(equation.weightFactor, inDirection),
+      stepSize: scaled(equation.stepSize, inStep),
+      ...this.#accumulation(step, equation),
     };
   }
 
-  /** Without dampening on a layer's first step, which only the device knows. */
-  #accumulation({ values, stepCount, momentum }: DeviceLayer, later: number): number | Tensor {
-    if (momentum === null || values.dampening === 0) return later;
-    const tf = this.#tf;
-    const { accumulation } = unscaledEquation(values, { gradientScale: 1, isFirst: true });
-    return tf.where(tf.equal(stepCount, 0), tf.scalar(accumulation), tf.scalar(later));
+  #accumulation(
+    { accumulationAt }: LayerStep,
+    { accumulation }: Pick<DeviceEquation, "accumulation">,
+  ): Pick<DeviceEquation, "accumulation"> {
+    return { accumulation: accumulationAt === null ? accumulation : scaled(1, accumulationAt) };
+  }
+
+  /** Codes in the backend's packing: it may have been changed between two steps. */
+  #repack(layer: DeviceLayer): void {
+    const { momentum, slot } = layer;
+    const { packing } = this.#passes;
+    if (momentum?.kind !== "blockwise" || momentum.packing === packing) return;
+    const before = tensorsOf(momentum);
+    const values = before.map((tensor) => tensor.dataSync());
+    layer.momentum = upload(this.#tf, download(momentum, slot.size, values), packing);
+    for (const tensor of tensorsOf(layer.momentum)) this.#tf.keep(tensor);
+    for (const tensor of before) tensor.dispose();
   }
 
   async state(): Promise<StateDict> {
     const layers = [...this.#layers.values()];
-    const values = await Promise.all(
-      layers.map((layer) => Promise.all(heldBy(layer).map((tensor) => tensor.data()))),
+    // Clones: a step may replace what is being read, and TensorFlow.js then refuses to end the reading.
+    const held = layers.map((layer) =>
+      heldBy(layer).map((tensor) => this.#tf.keep(this.#tf.clone(tensor))),
     );
+    const values = await Promise.all(
+      held.map((tensors) => Promise.all(tensors.map((tensor) => tensor.data()))),
+    );
+    for (const tensor of held.flat()) tensor.dispose();
     return this.#stateOf(layers, values);
   }
 
@@ -302,7 +372,7 @@ export class DeviceStepper implements Stepper {
       slot,
       values,
       stepCount: tf.scalar(state.step),
-      momentum: kind === "none" ? null : upload(tf, kind, slot.size, given),
+      momentum: given === null ? null : upload(tf, given, this.#passes.packing),
       history: values.percentileClipping === PERCENTILE_OFF ? null : this.#historyOf(state),
     };
     for (const tensor of heldBy(layer)) tf.keep(tensor);
@@ -359,18 +429,26 @@ class FiniteWatch {
     throw new NonFiniteGradientError(broken.name);
   }
 
-  /** Within the tidy of a step. */
-  note(flags: readonly (readonly [Slot, Tensor])[]): void {
-    if (flags.length === 0) return;
+  /**
+   * Within the tidy of a step.
+   *
+   * @param slots of the step's variables; null: not watched
+   * @param flags [slots] 1, or 0 where a gradient was not finite
+   */
+  note(slots: readonly (Slot | null)[], flags: Tensor): void {
+    for (const slot of slots) {
+      if (slot !== null && !this.#slots.includes(slot)) this.#slots.push(slot);
+    }
+    if (this.#slots.length === 0) return;
     const tf = this.#tf;
-    for (const [slot] of flags) if (!this.#slots.includes(slot)) this.#slots.push(slot);
-    const now = new Map(flags);
-    const one = tf.scalar(1);
-    const current = tf.stack(
-      this.#slots.map((slot) => {
-        const flag = now.get(slot);
-        return flag === undefined ? one : tf.cast(flag, "float32");
-      }),
+    // Variables that are not in this step look up the 1 at the end.
+    const indices = Int32Array.from(this.#slots, (slot) => {
+      const index = slots.indexOf(slot);
+      return index < 0 ? slots.length : index;
+    });
+    const current = tf.gather(
+      tf.concat([flags, tf.fill([1], 1)]),
+      tf.tensor(indices, [indices.length], "int32"),
     );
     const before = this.#flags;
     this.#flags = tf.keep(
@@ -416,7 +494,7 @@ class FiniteWatch {
 /** Fused where the backend runs our shaders, else by its own operations. */
 function passesOf(tf: TensorFlow): DevicePasses {
   const { backendName, backend } = tf.engine();
-  return WebGPUPasses.runsOn(backendName, backend)
+  return isWebGPUBackend(backendName, backend)
     ? new WebGPUPasses(tf, backend)
     : new TensorPasses(tf);
 }
@@ -442,35 +520,8 @@ function downloaded(
     name: slot.name,
     shape: [...slot.shape],
     step,
-    momentum: step === 0 ? null : download(momentum?.kind ?? "none", slot.size, rest),
+    momentum: step === 0 || momentum === null ? null : download(momentum, slot.size, rest),
     gradientHistory:
       norms === undefined || step === 0 ? null : Float64Array.from(norms, (norm) => norm ** 2),
   };
-}
-
-function replaced(
-  before: DeviceMomentum,
-  after: DeviceMomentum,
-  replace: (before: Tensor, after: Tensor) => Tensor,
-): DeviceMomentum {
-  if (before.kind === "float32" && after.kind === "float32") {
-    return { kind: "float32", values: replace(before.values, after.values) };
-  }
-  if (before.kind === "blockwise" && after.kind === "blockwise") {
-    return {
-      kind: "blockwise",
-      codes: replace(before.codes, after.codes),
-      absmax: replace(before.absmax, after.absmax),
-    };
-  }
-  return after;
-}
-
-/** A product in which null is 1. */
-function times(tf: TensorFlow, factor: Tensor | null, value: Tensor): Tensor {
-  return factor === null ? value : tf.mul(factor, value);
-}
-
-function scaled(tf: TensorFlow, value: number | Tensor, factor: Tensor | null): number | Tensor {
-  return factor === null || value === 0 ? value : tf.mul(value, factor);
 }

@@ -113,6 +113,7 @@ export interface TensorFlow {
   slice(x: Tensor, begin: number, size: number): Tensor;
   pad(x: Tensor, paddings: [number, number][]): Tensor;
   stack(tensors: Tensor[], axis?: number): Tensor;
+  unstack(x: Tensor, axis: number): Tensor[];
   concat(tensors: Tensor[]): Tensor;
   gather(x: Tensor, indices: Tensor): Tensor;
   lowerBound(sorted: Tensor, values: Tensor): Tensor;
