@@ -57,6 +57,14 @@ export function computedOnce(values: np.Array): np.Array {
   return values.reshape([...values.shape, 1]).sum(values.ndim);
 }
 
+/**
+ * Whether to write for `wasm` or for GPUs, in which other operations are slow. Only speed depends on it: arrays may
+ * be elsewhere than on the default device.
+ */
+export function isOnProcessor(): boolean {
+  return ["wasm", "cpu"].includes(defaultDevice());
+}
+
 /** A sum of squares that neither overflowed nor vanished. */
 export interface ScaledSquares {
   /** Σ (scale·x)²: finite exactly if all x are. */
@@ -72,9 +80,7 @@ export interface ScaledSquares {
  * @param arrays consumed
  */
 export function scaledSquares(arrays: readonly np.Array[]): ScaledSquares[] {
-  return defaultDevice() === "wasm" || defaultDevice() === "cpu"
-    ? arrays.map(squaresInTurn)
-    : squaresInThreeScales(arrays);
+  return isOnProcessor() ? arrays.map(squaresInTurn) : squaresInThreeScales(arrays);
 }
 
 /** Twice: as they are, which tells the scale, and scaled. On wasm this is 2.9 times faster than in three scales. */
