@@ -13,7 +13,8 @@ const budgets = {
   quantization: 5_000,
   checkpoint: 5_000,
   // The core, whose kernels optimizerFor runs (18.2 KB), and the transformations (5.8 KB); without jax-js, which
-  // is a peer. Sums for GPUs beside those for wasm cost 0.2 KB, and are a tenth of a step there.
+  // is a peer. A page that uses transformations alone loads 7.2 KB. GPUs have sums of their own, which make a step
+  // there a tenth faster.
   jax: 24_500,
   // The core, which it runs on (18.2 KB), and 8 KB of adapter, shaders for WebGPU among it.
   tfjs: 27_000,
