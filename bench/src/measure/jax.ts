@@ -60,7 +60,7 @@ async function inNode(problem: Problem, device: "cpu" | "wasm"): Promise<(Rival 
   const inOperations = await jaxLars(problem, device);
   const hosts = ([32, 8] as const).flatMap((bits) =>
     [1, 2].flatMap((threads) =>
-      (["arrays", "own memory"] as const).map((gradients) =>
+      (["jax-js", "Float32Arrays", "own memory"] as const).map((gradients) =>
         hosted(problem, { gradients, bits, threads }),
       ),
     ),

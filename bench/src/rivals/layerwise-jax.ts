@@ -58,11 +58,17 @@ export function transformation(problem: Problem, bits: 8 | 32): Rival {
 
 /** How `optimizerFor` gets its gradients, and what becomes of the weights. */
 export interface HostChoice {
-  /** "arrays": gradients are read out of jax-js, and the weights go back; "own memory": they are there already. */
-  readonly gradients: "arrays" | "own memory";
+  /** Where gradients come from. From jax-js they are read out, and the weights go back. */
+  readonly gradients: "jax-js" | "Float32Arrays" | "own memory";
   readonly bits: 8 | 32;
   readonly threads: number;
 }
+
+const GRADIENTS: Readonly<Record<HostChoice["gradients"], string>> = {
+  "jax-js": "gradients read and weights given back",
+  Float32Arrays: "gradients in Float32Arrays",
+  "own memory": "gradients in its memory",
+};
 
 export function hosted(problem: Problem, { gradients, bits, threads }: HostChoice): Rival {
   const optimizer = optimizerFor(
@@ -71,15 +77,13 @@ export function hosted(problem: Problem, { gradients, bits, threads }: HostChoic
     { threads },
   );
   const fresh = optimizer.optimizer.stateDict();
-  const inJax = gradients === "arrays" ? arraysOf(problem.gradients) : null;
+  const inJax = gradients === "jax-js" ? arraysOf(problem.gradients) : null;
+  const outside = gradients === "Float32Arrays" ? [...problem.gradients] : undefined;
   optimizer.parameters.forEach(({ grad }, index) => {
     grad!.set(problem.gradients[index]!);
   });
   return {
-    name:
-      gradients === "arrays"
-        ? "`optimizerFor`, gradients read and weights given back"
-        : "`optimizerFor`, gradients in its memory",
+    name: `\`optimizerFor\`, ${GRADIENTS[gradients]}`,
     rule: "clip-update",
     bits,
     threads,
@@ -91,7 +95,7 @@ export function hosted(problem: Problem, { gradients, bits, threads }: HostChoic
     },
     step: () => {
       if (inJax === null) {
-        optimizer.step();
+        optimizer.step(outside);
       } else {
         optimizer.step(tree.ref(inJax));
         tree.dispose(optimizer.arrays());

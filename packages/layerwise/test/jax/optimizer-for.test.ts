@@ -132,6 +132,20 @@ describe("optimizerFor computes the core's bits", () => {
     optimizer.dispose();
   });
 
+  it("takes gradients into the kernels' memory, those of many megabytes piece by piece", () => {
+    const values = Float32Array.from({ length: 2 ** 22 + 5 }, (_, index) => index);
+    const optimizer = optimizerFor([np.zeros([values.length])], options, { threads: 1 });
+    const memory = optimizer.parameters[0]!.grad;
+    optimizer.step([arrayOf(values)]);
+    expect(optimizer.parameters[0]!.grad).toBe(memory);
+    expectSameBits(memory!, values);
+    optimizer.step([null]);
+    optimizer.step([values.fill(1)]);
+    expect(optimizer.parameters[0]!.grad).toBe(memory);
+    expect(memory!.every((value) => value === 1)).toBe(true);
+    optimizer.dispose();
+  });
+
   it("leaves a layer alone whose gradient is null", () => {
     const optimizer = optimizerFor(arrays(), options, { threads: 1 });
     const gradients: (Float32Array | null)[] = gradientsAt(0);

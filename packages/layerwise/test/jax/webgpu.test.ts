@@ -24,6 +24,8 @@ interface Run {
   readonly bits: 8 | 32;
   readonly options: SharedOptions;
   readonly steps: number;
+  /** Of the gradients. */
+  readonly scale?: number;
   /** A step more, whose gradient has a NaN. */
   readonly endsWithNaN: boolean;
 }
@@ -64,18 +66,18 @@ async function scenario(
     const [updates, next] = optimizer.update(gradients, state, tree.ref(params));
     return [applyUpdates(params, updates), next] as Arrays;
   }) as unknown as (...given: Arrays[]) => [Jax.numpy.Array[], Library.LarsState];
-  const arrays = (seed: number, broken = false): Jax.numpy.Array[] =>
+  const arrays = (seed: number, scale = 1, broken = false): Jax.numpy.Array[] =>
     sizes.map((size, layer) => {
-      const array = values(size, seed + layer);
+      const array = values(size, seed + layer).map((value) => value * scale);
       if (broken && layer === 0) array[7] = NaN;
       return np.array(array);
     });
   let params = arrays(1);
   let state = optimizer.init(tree.ref(params)) as Library.LarsState;
   for (let index = 0; index < run.steps; index++) {
-    [params, state] = step(arrays(100 * (index + 1)), state, params);
+    [params, state] = step(arrays(100 * (index + 1), run.scale), state, params);
   }
-  if (run.endsWithNaN) [params, state] = step(arrays(100, true), state, params);
+  if (run.endsWithNaN) [params, state] = step(arrays(100, run.scale, true), state, params);
   const read = async (array: Jax.numpy.Array): Promise<number[]> =>
     Array.from((await array.ref.data()) as Float32Array);
   const [first] = state.layers as unknown as Library.LarsLayerState[];
@@ -90,13 +92,17 @@ async function scenario(
 }
 
 /** The same steps of the core. */
-function coreOutcome({ bits, options, steps }: Run): { params: Parameter[]; core: LARS } {
+function coreOutcome({ bits, options, steps, scale = 1 }: Run): {
+  params: Parameter[];
+  core: LARS;
+} {
   const { sizes, values } = problem;
   const params = sizes.map((size, layer) => new Parameter(values(size, 1 + layer)));
   const core = new LARS(params, { ...options, optimBits: bits }, { threads: 1 });
   for (let index = 0; index < steps; index++) {
     params.forEach((parameter, layer) => {
-      parameter.grad = values(parameter.size, 100 * (index + 1) + layer);
+      const gradient = values(parameter.size, 100 * (index + 1) + layer);
+      parameter.grad = gradient.map((value) => value * scale);
     });
     core.step();
   }
@@ -131,6 +137,10 @@ const cases: [string, Omit<Run, "steps" | "endsWithNaN">][] = [
     "lars, percentile clipping, skipZeros, nesterov",
     { bits: 32, options: { ...base, percentileClipping: 40, skipZeros: true, nesterov: true } },
   ],
+  ...[1e25, 1e-25].map((scale): [string, Omit<Run, "steps" | "endsWithNaN">] => [
+    `lars, gradients times ${String(scale)}`,
+    { bits: 32, scale, options: { lr: 0.05, momentum: 0.9, trustRatio: "scale-update" } },
+  ]),
   ["lars8bit", { bits: 8, options: base }],
   [
     "lars8bit, dampening, skipZeros",

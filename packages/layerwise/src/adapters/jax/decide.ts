@@ -16,7 +16,7 @@ import { int32, normOf, scalar } from "./norms.js";
 /** γ, made anew by each call. */
 export type ArrayRate = () => np.Array;
 
-/** The norms of a layer. Each call makes a new array: what a rule does not need is never computed. */
+/** The norms of a layer, each asked for once at most: what a rule does not need is never computed. */
 export interface ArrayNorms {
   /** ‖w‖ before the step. */
   weight(): np.Array;
@@ -69,6 +69,12 @@ function limited(ratio: np.Array, limit: number | ArrayRate | null): np.Array {
 export function usesGradientNorm(trustRatio: TrustRatio): boolean {
   const factors = { weightDecay: 0, learningRate: 0 };
   return (ruleOf(trustRatio).quotient(trustRatio, factors)?.gradient ?? 0) !== 0;
+}
+
+/** Whether a rule asks for ‖u‖, or ‖d‖. */
+export function usesUpdateNorm(trustRatio: TrustRatio): boolean {
+  const factors = { weightDecay: 0, learningRate: 0 };
+  return (ruleOf(trustRatio).quotient(trustRatio, factors)?.update ?? 0) !== 0;
 }
 
 /** Whether a rule asks for γ. */

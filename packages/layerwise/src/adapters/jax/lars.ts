@@ -11,7 +11,17 @@ import type { ArraySchedule } from "./learning-rate.js";
 import type { Mask } from "./masks.js";
 import { accumulated, zeroMomentum } from "./momentum.js";
 import type { LayerMomentum } from "./momentum.js";
-import { areFinite, computedOnce, int32, isMade, normOf, runSizes, scalar } from "./norms.js";
+import {
+  areFinite,
+  computedOnce,
+  finiteSum,
+  int32,
+  isMade,
+  rootOf,
+  scalar,
+  scaledSquares,
+} from "./norms.js";
+import type { ScaledSquares } from "./norms.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { GradientTransformation, Layers, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -92,11 +102,9 @@ export function lars(options: LarsOptions): GradientTransformation {
         weights: weights[index]!,
         state: states[index]!,
         values: options[index]!,
-        sizes: runSizes(gradient.ref),
+        squares: needsGradientNorm(options[index]!) ? scaledSquares([gradient.ref])[0]! : null,
       }));
-      const made = computedOnce(
-        steps.map(({ sizes }) => areFinite(sizes.ref)).reduce(np.minimum, int32(1)),
-      );
+      const made = isWholeStep(steps);
       const shared = { count, made, rate: rateAt(resolved.lr, count.ref) };
       const results = decideClipping(steps, shared).map((clipped) => layerStep(clipped, shared));
       shared.rate.dispose();
@@ -184,12 +192,18 @@ interface LayerStep {
   readonly weights: np.Array;
   readonly state: LarsLayerState;
   readonly values: Hyperparameters;
-  /** {@link runSizes} of the gradient. */
-  readonly sizes: np.Array;
+  /** ‖g‖² where something asks for it. */
+  readonly squares: ScaledSquares | null;
+}
+
+/** 1 if all gradients are finite, 0 if not. Borrows the steps. */
+function isWholeStep(steps: readonly LayerStep[]): np.Array {
+  const sums = steps.map(({ squares, gradient }) => squares?.sum.ref ?? finiteSum(gradient.ref));
+  return areFinite(sums.reduce((sum, each) => sum.add(each)));
 }
 
 /** A layer whose clipping is decided. */
-interface ClippedStep extends Omit<LayerStep, "sizes"> {
+interface ClippedStep extends Omit<LayerStep, "squares"> {
   /** ‖c·g‖, or null where nothing asks for it. */
   readonly norm: np.Array | null;
   /** c, or null where nothing clips. */
@@ -214,15 +228,12 @@ function decideClipping(steps: readonly LayerStep[], shared: SharedStep): Clippe
 }
 
 function percentileClipped(
-  { sizes, ...step }: LayerStep,
+  { squares, ...step }: LayerStep,
   { count, made }: SharedStep,
 ): ClippedStep {
-  const { gradient, values, state } = step;
-  if (!needsGradientNorm(values)) {
-    sizes.dispose();
-    return { ...step, norm: null, clip: null, gradientNorms: [] };
-  }
-  const norm = normOf(gradient.ref, sizes);
+  const { values, state } = step;
+  if (squares === null) return { ...step, norm: null, clip: null, gradientNorms: [] };
+  const norm = rootOf(squares);
   const { gradientNorms } = state;
   if (Array.isArray(gradientNorms)) return { ...step, norm, clip: null, gradientNorms };
   const { scale, history } = clipToPercentile(
@@ -268,9 +279,7 @@ function layerStep(
     });
 
   const clipped = clip === null ? gradient : gradient.mul(computedOnce(clip));
-  const decaying = decayed(clipped, weights, values.weightDecay, zeros);
-  // A step that is not made has the direction 0 and, at its end, the factor 0: NaN times 0 would be NaN.
-  let direction = np.where(isMade(made), decaying, 0);
+  let direction = decayed(clipped, weights, values.weightDecay, zeros);
   const factorOf = (factor: np.Array): np.Array => computedOnce(np.where(isMade(made), factor, 0));
   if (placement !== "after") {
     const ratio = ratioOf(direction);
@@ -288,7 +297,10 @@ function layerStep(
   const stepSize = placement === "classic" ? scalar(1) : times(rate.ref, ratio);
   weights.dispose();
   norm?.dispose();
-  return { update: update.mul(factorOf(stepSize.neg())), state: { momentum, gradientNorms } };
+  // Momentum that is kept is finite where the gradient is not; NaN times the factor 0 would be NaN.
+  const isKept = !Array.isArray(momentum) && !values.nesterov;
+  const finite = isKept ? update : np.where(isMade(made), update, 0);
+  return { update: finite.mul(factorOf(stepSize.neg())), state: { momentum, gradientNorms } };
 }
 
 /** A product whose second factor may be 1. Consumes both. */

@@ -6,7 +6,7 @@ import { checkHyperparameters, DEFAULTS } from "../../options.js";
 import type { Hyperparameters } from "../../options.js";
 import { dequantized, inBlocks, quantized, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
-import { computedOnce, int32, isMade, scalar } from "./norms.js";
+import { computedOnce, int32, isMade } from "./norms.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -43,14 +43,14 @@ export interface Accumulation {
   readonly momentum: LayerMomentum;
   /** int32, steps made before. Borrowed. */
   readonly count: np.Array;
-  /** int32: 0 keeps the momentum as it is, with a direction of 0. null: always 1. Borrowed. */
+  /** int32: 0 keeps the momentum as it is, whatever the direction. null: always 1. Borrowed. */
   readonly made: np.Array | null;
 }
 
 /**
  * m ← μ·m + (1 − τ)·d, on a first step m = d; u = m, or d + μ·m with Nesterov.
  *
- * @returns u and the momentum to keep, which is u before it is rounded to 8 bits
+ * @returns u, which may be NaN in a step that is not made, and the momentum to keep, rounded to 8 bits there
  */
 export function accumulated(
   values: MomentumValues,
@@ -72,12 +72,9 @@ export function accumulated(
       : direction.ref.mul(
           computedOnce(np.where(count.ref.equal(int32(0)), 1, 1 - values.dampening)),
         );
-  const decay =
-    made === null
-      ? values.momentum
-      : computedOnce(np.where(isMade(made), scalar(values.momentum), 1));
-  const sum = stored.ref.mul(decay).add(added);
-  const next = zeros === null ? sum : np.where(zeros.ref, stored.ref, sum);
+  const sum = stored.ref.mul(values.momentum).add(added);
+  const changed = zeros === null ? sum : np.where(zeros.ref, stored.ref, sum);
+  const next = made === null ? changed : np.where(isMade(made), changed, stored.ref);
   stored.dispose();
   const update = values.nesterov
     ? direction.add(next.ref.mul(values.momentum))

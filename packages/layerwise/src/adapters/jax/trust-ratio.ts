@@ -7,13 +7,13 @@ import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
 import { DEFAULTS, resolveOptions } from "../../options.js";
 import type { TrustRatioOption } from "../../options.js";
-import { trustRatioOf, usesLearningRate } from "./decide.js";
+import { trustRatioOf, usesLearningRate, usesUpdateNorm } from "./decide.js";
 import type { ArrayRate } from "./decide.js";
 import { checkRate, rateAt } from "./learning-rate.js";
 import type { ArraySchedule } from "./learning-rate.js";
 import { maskedLayers } from "./masks.js";
 import type { Mask } from "./masks.js";
-import { computedOnce, int32, normOf } from "./norms.js";
+import { computedOnce, int32, normOf, normsOf } from "./norms.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { FlatStep, GradientTransformation } from "./transformation.js";
 
@@ -43,10 +43,11 @@ export function layerRatio(
   rule: TrustRatio,
   { weights, update, gradient, ...factors }: Adaptation,
 ): np.Array | null {
+  const both = usesUpdateNorm(rule) ? normsOf([weights.ref, update.ref]) : null;
   const norms = {
-    weight: () => normOf(weights.ref),
+    weight: () => both?.[0] ?? normOf(weights.ref),
     gradient,
-    update: () => normOf(update.ref),
+    update: () => both![1]!,
   };
   return trustRatioOf(rule, norms, factors);
 }
