@@ -24,6 +24,9 @@ const SIGN_KEY: i32 = KEYS / 2;
 /** The key of 1, beyond which no quotient lies. */
 const ONE_KEY: i32 = 127 << (23 - KEY_SHIFT);
 
+/** Where the loop finds its constant: not where those of the apply pass are. */
+const DIVISOR: i32 = 15;
+
 /** Bytes of an entry: a midpoint, and a code in the low byte of an i32. */
 const ENTRY_SHIFT: i32 = 3;
 
@@ -101,26 +104,38 @@ export function decode(codes: usize, absmax: usize, count: i32, to: usize): void
 
 /**
  * Encodes a block or less of float32 values with their absmax. Values and codes must have room for a
- * multiple of 16.
+ * multiple of 8.
  */
 export function encode(values: usize, codes: usize, count: i32, absmax: f32): void {
-  if (absmax == 0) {
-    memory.fill(codes, <u8>ZERO_CODE, count);
-    return;
-  }
-  const divisor = broadcast(absmax, 0);
+  const divisor = divisorOf(absmax);
   const entries = table;
   const end = codes + count;
   while (codes < end) {
-    const low = i16x8.narrow_i32x4_s(encodeFour(values, divisor, entries), encodeFour(values + 16, divisor, entries));
-    const high = i16x8.narrow_i32x4_s(encodeFour(values + 32, divisor, entries), encodeFour(values + 48, divisor, entries));
-    v128.store(codes, i8x16.narrow_i16x8_u(low, high));
-    values += 64;
-    codes += 16;
+    encodeEight(values, codes, divisor, entries);
+    values += 32;
+    codes += 8;
   }
 }
 
-/** The codes of four values, in 32 bits each; `entries` is {@link table}, which a loop loads once. */
+/** What a block's values are divided by. Where all are 0 it is 1: their quotients have the code of 0. */
+// @ts-ignore: decorator
+@inline
+export function divisorOf(absmax: f32): v128 {
+  return broadcast(absmax == 0 ? <f32>1 : absmax, DIVISOR);
+}
+
+/** Encodes eight values; `entries` is {@link table}, which a loop loads once. */
+// @ts-ignore: decorator
+@inline
+export function encodeEight(values: usize, codes: usize, divisor: v128, entries: usize): void {
+  const words = i16x8.narrow_i32x4_s(
+    encodeFour(values, divisor, entries),
+    encodeFour(values + 16, divisor, entries),
+  );
+  v128.store64_lane(codes, i8x16.narrow_i16x8_u(words, words), 0);
+}
+
+/** The codes of four values, in 32 bits each. */
 // @ts-ignore: decorator
 @inline
 function encodeFour(values: usize, divisor: v128, entries: usize): v128 {
