@@ -102,40 +102,41 @@ function applyBlocks(
   count: i32,
   flags: i32,
 ): void {
-  // Nothing is pending: what is encoded first goes nowhere.
-  let other = momenta;
+  let free = momenta;
+  // Nothing is pending yet: what the first block encodes goes nowhere.
   pending = momenta + BLOCK * 4;
   pendingCodes = momenta + 2 * BLOCK * 4;
   pendingAbsmax = 1;
-  let isPending = false;
+  let pendingCount = 0;
   for (let left = count; left > 0; left -= BLOCK) {
     const block = min(BLOCK, left);
     if (flags & WANT_WEIGHTS) sumWeights += sumOfSquares(w, block);
     // A block that skipZeros leaves alone is not quantised again: its codes would drift.
     if (!(flags & SKIP_ZEROS && isZero(g, block))) {
-      fresh = other;
+      fresh = free;
       const largest = applyKind(w, g, codes, block, flags, BLOCKWISE, load<f32>(absmax));
       store<f32>(absmax, largest);
-      if (isPending && block < BLOCK) {
-        const done = block & ~7;
-        encode(pending + (done << 2), pendingCodes + done, BLOCK - done, pendingAbsmax);
-      }
-      other = pending;
+      // The last block may have fewer turns than the one before needs.
+      encodeFrom(block & ~7, pendingCount);
+      free = pending;
       pending = fresh;
       pendingCodes = codes;
       pendingAbsmax = largest;
-      isPending = true;
-      if (left <= BLOCK) {
-        encode(pending, pendingCodes, block, pendingAbsmax);
-        isPending = false;
-      }
+      pendingCount = block;
     }
     w += BLOCK * 4;
     g += BLOCK * 4;
     codes += BLOCK;
     absmax += 4;
   }
-  if (isPending) encode(pending, pendingCodes, BLOCK, pendingAbsmax);
+  encodeFrom(0, pendingCount);
+}
+
+/** Encodes what is pending from an element on. */
+function encodeFrom(start: i32, count: i32): void {
+  if (start < count) {
+    encode(pending + (start << 2), pendingCodes + start, count - start, pendingAbsmax);
+  }
 }
 
 /**
