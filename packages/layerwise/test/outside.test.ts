@@ -5,7 +5,7 @@ import type { LARSOptions } from "../src/index.js";
 import { expectSameBits } from "./helpers/numbers.js";
 import { randomArray } from "./helpers/random.js";
 
-const SIZES = [1, 300, 32_769, 200_001];
+const SIZES = [1, 300, 32_769, 600_001];
 
 /** Where a layer's arrays are. */
 type Place = "inside" | "outside" | "gradient outside" | "weights outside";

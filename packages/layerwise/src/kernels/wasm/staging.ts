@@ -10,8 +10,8 @@ import { allocateOrThrow } from "./heap.js";
 import type { Heap } from "./heap.js";
 import type { Addresses, Pass, PlacedTask } from "./job.js";
 
-/** Chunks that a bank has room for. */
-export const MOST_CHUNKS = 4;
+/** Chunks of a batch that threads work on together: more than they are woken for, few enough for the cache. */
+export const MOST_CHUNKS = 8;
 
 type Part = keyof Addresses;
 
@@ -62,6 +62,12 @@ export function touches({ arrays }: KernelTask, heap: Heap): boolean {
   );
 }
 
+/** Room for so many chunks of each array. */
+interface Bank {
+  readonly chunks: number;
+  readonly addresses: Addresses;
+}
+
 /** A part of a layer in a bank. */
 export interface Batch {
   /** The batch as a job takes it: one layer of the job for all its chunks. */
@@ -72,7 +78,7 @@ export interface Batch {
 
 export class Staging {
   readonly #heap: Heap;
-  readonly #banks: Addresses[] = [];
+  readonly #banks: Bank[] = [];
 
   constructor(heap: Heap) {
     this.#heap = heap;
@@ -81,7 +87,7 @@ export class Staging {
   /**
    * Copies the task's batches in, one with each call of `next`, into the banks in turn.
    *
-   * @param chunks chunks a batch, at most {@link MOST_CHUNKS}
+   * @param chunks chunks a batch
    * @param banks 1 or 2
    */
   *batches(task: KernelTask, pass: Pass, chunks: number, banks: 1 | 2): Generator<Batch> {
@@ -90,7 +96,7 @@ export class Staging {
     const step = chunks * CHUNK_SIZE;
     for (let start = 0, turn = 0; start < size; start += step, turn = (turn + 1) % banks) {
       const end = Math.min(start + step, size);
-      const bank = (this.#banks[turn] ??= this.#allocateBank());
+      const bank = this.#bank(turn, chunks);
       const addresses = this.#bringIn(bank, parts, start, end);
       yield {
         placed: { task, addresses, size: end - start, isCopied: true },
@@ -101,14 +107,22 @@ export class Staging {
     }
   }
 
-  #allocateBank(): Addresses {
+  #bank(turn: number, chunks: number): Addresses {
+    const known = this.#banks[turn];
+    if (known !== undefined && known.chunks >= chunks) return known.addresses;
+    for (const address of Object.values(known?.addresses ?? {})) this.#heap.free(address as number);
+    const addresses = this.#allocateBank(chunks * CHUNK_SIZE);
+    this.#banks[turn] = { chunks, addresses };
+    return addresses;
+  }
+
+  #allocateBank(size: number): Addresses {
     const place = (elements: number): number => allocateOrThrow(this.#heap, elements * 4);
-    const most = MOST_CHUNKS * CHUNK_SIZE;
     return {
-      weights: place(most),
-      gradient: place(most),
-      momentum: place(most),
-      absmax: place(most / BLOCK_SIZE),
+      weights: place(size),
+      gradient: place(size),
+      momentum: place(size),
+      absmax: place(size / BLOCK_SIZE),
     };
   }
 

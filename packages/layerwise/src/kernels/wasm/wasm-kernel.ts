@@ -4,12 +4,20 @@ import type { Kernel, KernelTask, Momentum, SumsOfSquares, UpdateEquation } from
 import { referenceKernel } from "../reference.js";
 import type { Pass } from "./job.js";
 
+/** What decides where momentum goes. */
+export interface MomentumPlace {
+  /** Of the layer, if they are known. */
+  readonly weights: Float32Array | undefined;
+  /** That steps will use. */
+  readonly mostThreads: number;
+}
+
 /** Who runs passes in WebAssembly: runtime.ts, or a heap of another program's. */
 export interface PassRunner {
   /** One pass over layers whose factors float32 holds. */
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[];
-  /** Momentum 0, or null when there is no room. @param weights of the layer, if they are known */
-  allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum | null;
+  /** Momentum 0, or null when there is no room. */
+  allocateMomentum(kind: Momentum["kind"], size: number, place: MomentumPlace): Momentum | null;
   /** Gives back what {@link allocateMomentum} returned; other momentum is left alone. */
   releaseMomentum(momentum: Momentum): void;
   /** The number of threads to be had, the caller's own included, up to so many. */
@@ -59,8 +67,9 @@ export class WasmKernel implements Kernel {
   }
 
   allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum {
+    const place = { weights, mostThreads: this.#mostThreads };
     return (
-      this.#runner.allocateMomentum(kind, size, weights) ??
+      this.#runner.allocateMomentum(kind, size, place) ??
       referenceKernel.allocateMomentum(kind, size)
     );
   }
