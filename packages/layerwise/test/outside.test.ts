@@ -5,7 +5,9 @@ import type { LARSOptions } from "../src/index.js";
 import { expectSameBits } from "./helpers/numbers.js";
 import { randomArray } from "./helpers/random.js";
 
-const SIZES = [1, 300, 32_769, 600_001];
+const SIZES = [1, 300, 32_769, 200_001];
+/** So large that threads help with it. */
+const LARGE = [2_200_001];
 
 /** Where a layer's arrays are. */
 type Place = "inside" | "outside" | "gradient outside" | "weights outside";
@@ -21,8 +23,13 @@ function parameterAt(place: Place, size: number): Parameter {
 }
 
 /** The weights after each of three steps. */
-function trajectory(places: readonly Place[], options: LARSOptions, threads: number) {
-  const params = SIZES.map((size, layer) => {
+function trajectory(
+  places: readonly Place[],
+  options: LARSOptions,
+  threads: number,
+  sizes: readonly number[] = SIZES,
+) {
+  const params = sizes.map((size, layer) => {
     const parameter = parameterAt(places[layer % places.length]!, size);
     parameter.data.set(randomArray(size, layer));
     return parameter;
@@ -71,6 +78,16 @@ describe.each(Object.entries(CASES))("%s", (_, options) => {
     }
   });
 });
+
+it.each(["32 bits", "8 bits, Nesterov, skipZeros", "without momentum, rule none"])(
+  "%s: the bits of arrays inside, where threads help with arrays outside",
+  (name) => {
+    const expected = trajectory(["inside"], CASES[name]!, 1, LARGE);
+    trajectory(["outside"], CASES[name]!, 2, LARGE).forEach((weights, index) => {
+      expectSameBits(weights, expected[index]!);
+    });
+  },
+);
 
 it("keeps momentum when the memory that it lies in grows, and gives it back", () => {
   const step = (parameters: readonly Parameter[], optimizer: LARS): void => {

@@ -17,6 +17,9 @@ import { ThreadPool } from "./thread-pool.js";
 import type { MomentumPlace, PassRunner } from "./wasm-kernel.js";
 import { Workspace } from "./workspace.js";
 
+/** Fewer are done before the others have woken up. */
+const LEAST_BATCHES = 8;
+
 export class WasmRuntime implements PassRunner {
   /** Over shared memory, where the platform has it. */
   readonly #main: Workspace;
@@ -89,7 +92,7 @@ export class WasmRuntime implements PassRunner {
 
   /** Whether other threads can work on a layer of such a size while the caller copies more of it. */
   #hasHelp(size: number, mostThreads: number): boolean {
-    return this.#pool.threads(mostThreads) > 1 && size >= 2 * MOST_CHUNKS * CHUNK_SIZE;
+    return this.#pool.threads(mostThreads) > 1 && size >= LEAST_BATCHES * MOST_CHUNKS * CHUNK_SIZE;
   }
 
   get #alone(): Workspace {
