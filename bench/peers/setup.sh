@@ -18,7 +18,7 @@ missing=()
 # Each for itself: one that is not to be had must not keep the others away.
 for package in numpy torch "jax jaxlib" optax bitsandbytes; do
   # shellcheck disable=SC2086 # "jax jaxlib" are two
-  if ! "$python" -m pip install --quiet --disable-pip-version-check $package; then
+  if ! "$python" -m pip install --quiet --retries 1 --disable-pip-version-check $package; then
     missing+=("$package")
   fi
 done
