@@ -1,6 +1,7 @@
 /** The files of a sweep: sweep.json, results.jsonl, the cells that run, and the summary. */
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseObject } from "../check.js";
 import { UsageError, messageOf } from "../errors.js";
 import { writeAtomically } from "../files.js";
@@ -11,6 +12,10 @@ import type { SweepOptions } from "./sweep-options.js";
 
 const FORMAT = "layerwise-train.sweep";
 const VERSION = 1;
+
+/** 5 s in all: a cell notices at once that nobody listens, and ends with its step. */
+const REMOVALS = 50;
+const REMOVAL_DELAY_MS = 100;
 
 export class SweepFolder {
   readonly path: string;
@@ -56,8 +61,17 @@ export class SweepFolder {
   }
 
   /** Removes what is left of cells: of each, results.jsonl has all that counts. */
-  removeCells(): void {
-    rmSync(this.#cellsFolder, { recursive: true, force: true });
+  async removeCells(): Promise<void> {
+    // The cells of a sweep that was killed write on for a moment: a folder may fill again while it is emptied.
+    for (let attempts = REMOVALS; ; attempts--) {
+      try {
+        rmSync(this.#cellsFolder, { recursive: true, force: true });
+        return;
+      } catch (error) {
+        if (attempts === 1 || (error as NodeJS.ErrnoException).code !== "ENOTEMPTY") throw error;
+      }
+      await sleep(REMOVAL_DELAY_MS);
+    }
   }
 
   get #cellsFolder(): string {

@@ -42,7 +42,7 @@ export function resumeSweep(path: string): Sweep {
 export async function executeSweep({ options, folder }: Sweep, jobs: number): Promise<void> {
   console.log(`sweep: ${folder.path}`);
   const results = folder.readResults();
-  folder.removeCells();
+  await folder.removeCells();
   for (const cellsOf of [gridCells, repeatedCells]) {
     const done = new Set(results.map(cellKey));
     const cells = cellsOf(options, results).filter((cell) => !done.has(cellKey(cell)));
@@ -57,7 +57,7 @@ export async function executeSweep({ options, folder }: Sweep, jobs: number): Pr
     });
     writeSummary(folder.path, options, results);
   }
-  folder.removeCells();
+  await folder.removeCells();
   console.log(`summary: ${folder.path}/summary.md, summary.html, summary.json`);
 }
 
