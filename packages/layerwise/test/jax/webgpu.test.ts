@@ -141,6 +141,15 @@ const cases: [string, Omit<Run, "steps" | "endsWithNaN">][] = [
     `lars, gradients times ${String(scale)}`,
     { bits: 32, scale, options: { lr: 0.05, momentum: 0.9, trustRatio: "scale-update" } },
   ]),
+  [
+    // Each layer's sum of squares is a float32, 3.2e38 at the most; all together are not.
+    "lars, gradients whose squares overflow only together",
+    {
+      bits: 32,
+      scale: 4.38e17,
+      options: { lr: 0.05, momentum: 0.9, trustRatio: { rule: "scale-gradient" } },
+    },
+  ],
   ["lars8bit", { bits: 8, options: base }],
   [
     "lars8bit, dampening, skipZeros",

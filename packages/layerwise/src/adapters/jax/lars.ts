@@ -199,7 +199,8 @@ interface LayerStep {
 /** 1 if all gradients are finite, 0 if not. Borrows the steps. */
 function isWholeStep(steps: readonly LayerStep[]): np.Array {
   const sums = steps.map(({ squares, gradient }) => squares?.sum.ref ?? finiteSum(gradient.ref));
-  return areFinite(sums.reduce((sum, each) => sum.add(each)));
+  // Not of all together: each may be as large as a float32 can be.
+  return sums.map(areFinite).reduce((all, each) => all.mul(each));
 }
 
 /** A layer whose clipping is decided. */
