@@ -1,82 +1,33 @@
 /** webgl and webgpu, in headless Chromium on SwiftShader: the same scenarios as in Node. */
-import { existsSync } from "node:fs";
-import { createServer } from "node:http";
-import type { Server } from "node:http";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
-import { chromium } from "playwright-core";
-import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { digits } from "./digits.js";
+import { classNames, DENSE, hasBrowser, startChromium } from "./chromium.js";
+import type { Chromium, ScenarioPage } from "./chromium.js";
 import { largeShapes } from "./scenarios.js";
 import type { Training } from "./scenarios.js";
 
-const executablePath = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
-const hasBrowser = existsSync(executablePath);
-if (!hasBrowser) {
-  console.warn(
-    `browser.test.ts: no browser at ${executablePath} (set CHROMIUM_PATH): all of it is SKIPPED`,
-  );
-}
-const classNames = ["LARS", "LARS8bit", "LARS32bit"];
-const DENSE: Training = { model: "dense", lr: 1, batchSize: 100, epochs: 4 };
 const CONVOLUTIONAL: Training = { model: "convolutional", lr: 3, batchSize: 8, epochs: 1 };
 
-describe.skipIf(!hasBrowser)("in Chromium", () => {
-  let server: Server;
-  let browser: Browser;
-  let address: string;
+describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", () => {
+  let chromium: Chromium;
 
   beforeAll(async () => {
-    const { outputFiles } = await build({
-      entryPoints: [fileURLToPath(new URL("page.ts", import.meta.url))],
-      bundle: true,
-      format: "iife",
-      write: false,
-      logLevel: "silent",
-    });
-    const script = outputFiles[0]!.text;
-    server = createServer((request, response) => {
-      const isScript = request.url === "/page.js";
-      response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-      response.end(isScript ? script : "<!doctype html><script src=page.js></script>");
-    });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const bound = server.address();
-    if (bound === null || typeof bound === "string") throw new Error("no port");
-    address = `http://127.0.0.1:${bound.port}/`;
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        "--no-sandbox",
-        "--use-gl=angle",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--enable-unsafe-webgpu",
-        "--use-webgpu-adapter=swiftshader",
-      ],
-    });
+    chromium = await startChromium();
   });
 
-  afterAll(async () => {
-    await browser.close();
-    server.close();
-  });
+  afterAll(() => chromium.close());
 
   describe.each(["webgl", "webgpu"])("backend %s", (backend) => {
-    let page: Page;
+    let page: ScenarioPage;
     const run = (scenario: string, ...args: unknown[]): Promise<unknown> =>
-      page.evaluate(`scenarios.${scenario}(...${JSON.stringify(args)})`);
+      page.run(scenario, ...args);
 
     beforeAll(async () => {
-      page = await browser.newPage();
-      await page.goto(address);
-      expect(await page.evaluate(`use("${backend}")`)).toBe(true);
+      page = await chromium.open(backend);
     });
-    afterAll(() => page.close());
+    afterAll(() => page.page.close());
 
     it("follows the core within 1e-5 of a layer's largest weight over 50 steps, in all cases", async () => {
-      for (const name of await page.evaluate<string[]>("scenarios.caseNames")) {
+      for (const name of await page.caseNames) {
         expect(await run("trajectory", name, 50), name).toBeLessThan(1e-5);
       }
     });
@@ -141,19 +92,10 @@ describe.skipIf(!hasBrowser)("in Chromium", () => {
       for (const name of classNames) expect(await run("differenceAfterReload", name)).toBe(0);
     });
 
-    const accuracy = async (name: string, training: Training, count: number): Promise<number> => {
-      const [train, test] = [digits("train", count), digits("t10k", 200)].map(
-        ({ images, labels }) => ({ images: [...images], labels: [...labels] }),
-      );
-      const reached = (await run("accuracyOf", name, training, { train, test })) as number;
-      console.log(`${backend} ${name}, ${training.model}: ${(100 * reached).toFixed(1)} %`);
-      return reached;
-    };
-
     it.each(classNames)(
       "%s trains the dense model of tfjs-examples/mnist to 85 % in 80 steps",
       async (name) => {
-        expect(await accuracy(name, DENSE, 2000)).toBeGreaterThan(0.85);
+        expect(await page.accuracy(name, DENSE, 2000)).toBeGreaterThan(0.85);
       },
     );
 
@@ -161,7 +103,7 @@ describe.skipIf(!hasBrowser)("in Chromium", () => {
     it.each(backend === "webgpu" ? ["LARS8bit"] : classNames)(
       "%s trains the convolutional model of TensorFlow.js' tutorial to 65 % in 40 steps",
       async (name) => {
-        expect(await accuracy(name, CONVOLUTIONAL, 320)).toBeGreaterThan(0.65);
+        expect(await page.accuracy(name, CONVOLUTIONAL, 320)).toBeGreaterThan(0.65);
       },
     );
   });

@@ -251,6 +251,24 @@ interface Buffers {
   get(dataId: object): { readonly values?: unknown; readonly resource?: unknown };
 }
 
+/** Workers that a first step on wasm starts in TensorFlow.js' own memory. */
+export function workersInHeap(): number {
+  const { wasm } = tf.backend() as unknown as { wasm: { wasmMemory?: WebAssembly.Memory } };
+  const post = Object.getOwnPropertyDescriptor(Worker.prototype, "postMessage")!;
+  let workers = 0;
+  Worker.prototype.postMessage = function (this: Worker, message: unknown, ...rest: never[]) {
+    if ((message as { memory?: unknown }).memory === wasm.wasmMemory) workers++;
+    (post.value as Worker["postMessage"]).call(this, message, ...rest);
+  };
+  const variables = makeVariables();
+  const optimizer = new classes.LARS({ lr: 0.1, momentum: 0.9 });
+  stepOn(optimizer, variables, 0);
+  Object.defineProperty(Worker.prototype, "postMessage", post);
+  optimizer.dispose();
+  tf.dispose(variables);
+  return workers;
+}
+
 /** How often steps read back from the backend what is not on the host. */
 export function readsWithinSteps(steps: number): number {
   const variables = makeVariables();

@@ -11,9 +11,13 @@ const SIZES = [5, 300, 4096, 100_003];
 
 /** A program with an allocator that grows its memory by what is missing, so that nearly every allocation moves it. */
 class Program {
-  readonly memory = new WebAssembly.Memory({ initial: 1, maximum: 65_536 });
+  readonly memory: WebAssembly.Memory;
   readonly sizes = new Map<number, number>();
   #top = 8;
+
+  constructor(shared = false) {
+    this.memory = new WebAssembly.Memory({ initial: 1, maximum: 32_768, shared });
+  }
 
   malloc = (bytes: number): number => {
     const address = this.#top;
@@ -30,25 +34,30 @@ class Program {
     this.sizes.delete(address);
     if (address + bytes === this.#top) this.#top = address;
   };
-
-  array(address: number, length: number): Float32Array {
-    return new Float32Array(this.memory.buffer, address, length);
-  }
 }
+
+/** They report through the event loop. */
+const untilWorkersRun = () => new Promise((resolve) => setTimeout(resolve, 300));
 
 describe.each([LARS, LARS8bit])("%o in another program's memory", (Optimizer) => {
   const options = { lr: 0.1, momentum: 0.9, weightDecay: 1e-4 };
 
-  it("computes the core's bits, gives back what it took, and leaves the program's arrays where they are", () => {
-    const program = new Program();
+  it.each([
+    ["memory", 2, 1],
+    ["shared memory", 2, 2],
+    ["shared memory", 1, 1],
+  ])("computes the core's bits in %s, asked for %i threads", async (kind, asked, threads) => {
+    const program = new Program(kind === "shared memory");
     const heap = new ForeignHeap(program);
-    const kernel = foreignKernel(heap);
-    expect(foreignKernel(heap)).toBe(kernel);
+    // A first kernel sets the memory up, and ends the workers that it started.
+    foreignKernel(heap, asked).dispose();
+    const kernel = foreignKernel(heap, asked);
+    await untilWorkersRun();
     const before = program.sizes.size;
     const layers = SIZES.map((size, layer) => {
       const place = (): number => Math.ceil(program.malloc(4 * size + 4) / 4) * 4;
       const [weights, gradient] = [place(), place()];
-      program.array(weights, size).set(randomArray(size, layer));
+      heap.view(weights, size).set(randomArray(size, layer));
       return { size, weights, gradient, parameter: new Parameter(new Float32Array(size)) };
     });
     const inside = SIZES.map((size, layer) => {
@@ -68,28 +77,29 @@ describe.each([LARS, LARS8bit])("%o in another program's memory", (Optimizer) =>
       layers.forEach(({ size, weights, gradient, parameter }, layer) => {
         const values = randomArray(size, 100 * step + layer);
         inside[layer]!.grad!.set(values);
-        program.array(gradient, size).set(values);
-        rebind(parameter, program.array(weights, size));
-        parameter.grad = program.array(gradient, size);
+        heap.view(gradient, size).set(values);
+        rebind(parameter, heap.view(weights, size));
+        parameter.grad = heap.view(gradient, size);
       });
       ours.step();
       theirs.step();
       layers.forEach(({ size, weights }, layer) => {
-        expectSameBits(program.array(weights, size), inside[layer]!.data);
+        expectSameBits(heap.view(weights, size), inside[layer]!.data);
       });
       // The program goes on, and its memory moves before the next step.
       program.malloc(3 * PAGE);
     }
     expect(theirs.stateDict()).toEqual(ours.stateDict());
-    expect(theirs.threads).toBe(1);
+    expect(theirs.threads).toBe(threads);
     theirs.dispose();
+    expect(theirs.threads).toBe(1);
     // Four times the program's own, and a job that has grown once.
     expect(program.sizes.size - before - held).toBeLessThanOrEqual(4 + 2);
     ours.dispose();
   });
 
   it("passes arrays through that lie elsewhere", () => {
-    const kernel = foreignKernel(new ForeignHeap(new Program()));
+    const kernel = foreignKernel(new ForeignHeap(new Program()), 1);
     const [a, b] = [0, 1].map(() => new Parameter(randomArray(70_000, 3))) as [
       Parameter,
       Parameter,
@@ -115,6 +125,7 @@ it("leaves momentum outside when the program has no room", () => {
       malloc: (bytes) => (bytes > 2 ** 21 ? 0 : program.malloc(bytes)),
       free: program.free,
     }),
+    1,
   );
   const [a, b] = [0, 1].map(() => new Parameter(randomArray(800_000, 3))) as [Parameter, Parameter];
   const ours = new LARS([a], { lr: 0.1, momentum: 0.9 });

@@ -3,11 +3,12 @@ import { CHUNK_SIZE } from "../../kernels/kernel.js";
 import type { Kernel } from "../../kernels/kernel.js";
 import { foreignKernel } from "../../kernels/wasm/foreign-heap.js";
 import type { ForeignHeap } from "../../kernels/wasm/foreign-heap.js";
+import { availableCores } from "../../kernels/wasm/worker-host.js";
 import type { LARS, StepReport } from "../../lars.js";
 import { wantedMomentum } from "../../layer.js";
 import type { MomentumKind } from "../../layer.js";
 import type { LARSOptions } from "../../options.js";
-import type { ParamGroup } from "../../param-group.js";
+import type { ParamGroup, ParamGroupOptions } from "../../param-group.js";
 import { Parameter, rebind } from "../../parameter.js";
 import { blockCount } from "../../state/blockwise.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
@@ -28,7 +29,7 @@ const BANK_BYTES = 2 ** 21;
 /** The kernels in a heap, or undefined where the engine can't put them there. */
 function kernelOver(heap: ForeignHeap): Kernel | undefined {
   try {
-    return foreignKernel(heap);
+    return foreignKernel(heap, availableCores());
   } catch (error) {
     if (error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError) {
       return undefined;
@@ -48,7 +49,6 @@ export class HostStepper implements Stepper {
   readonly #backend: Backend;
   /** The backend's own heap, where steps run in place; null: weights and gradients pass through ours. */
   readonly #heap: ForeignHeap | null;
-  readonly #kernel: Kernel | undefined;
   /** Variables whose momentum is not there yet. */
   readonly #fresh = new Set<Slot>();
   readonly #parameters = new Map<Slot, Parameter>();
@@ -65,7 +65,6 @@ export class HostStepper implements Stepper {
     this.#options = options;
     this.#backend = tf.engine().backend;
     this.#heap = heapOf(tf.engine());
-    this.#kernel = this.#heap === null ? undefined : kernelOver(this.#heap);
   }
 
   runsOn({ backend }: Engine): boolean {
@@ -82,11 +81,15 @@ export class HostStepper implements Stepper {
       shape: slot.shape,
     });
     const group = { ...slot.options, params: [parameter] };
-    const kernel = this.#kernel === undefined ? {} : { kernel: this.#kernel };
-    if (this.#optimizer === null) this.#optimizer = new this.#Core([group], this.#options, kernel);
+    if (this.#optimizer === null) this.#optimizer = this.#create(group);
     else this.#optimizer.addParamGroup(group);
     this.#parameters.set(slot, parameter);
     this.#fresh.add(slot);
+  }
+
+  #create(group: ParamGroupOptions): LARS {
+    const kernel = this.#heap === null ? undefined : kernelOver(this.#heap);
+    return new this.#Core([group], this.#options, kernel === undefined ? {} : { kernel });
   }
 
   step(steps: readonly VariableStep[], lr: LARSOptions["lr"]): StepReport | null {

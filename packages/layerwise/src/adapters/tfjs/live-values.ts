@@ -18,8 +18,9 @@ interface WasmBackend extends Backend {
       registerTensor(id: number, size: number, memoryOffset: number): void;
       disposeData(id: number): void;
     };
-    /** Emscripten's exports. */
+    /** Emscripten's exports: the memory is one of them, or, where threads share it, a member of its own. */
     readonly asm?: { readonly memory?: unknown };
+    readonly wasmMemory?: unknown;
     readonly _malloc?: (bytes: number) => number;
     readonly _free?: (address: number) => void;
   };
@@ -43,8 +44,8 @@ export function heapOf({ backendName, backend }: Engine): ForeignHeap | null {
   const known = heaps.get(backend);
   if (known !== undefined) return known;
   const { wasm } = backend as WasmBackend;
-  const memory = wasm.asm?.memory;
-  const { _malloc: malloc, _free: free } = wasm;
+  const { asm, wasmMemory, _malloc: malloc, _free: free } = wasm;
+  const memory = wasmMemory ?? asm?.memory;
   if (!(memory instanceof WebAssembly.Memory) || malloc === undefined || free === undefined) {
     return null;
   }
@@ -54,9 +55,10 @@ export function heapOf({ backendName, backend }: Engine): ForeignHeap | null {
 }
 
 /** The memory of the engine's backend, or null where only tensor operations can reach it. */
-export function liveMemory({ backendName, backend }: Engine): LiveMemory | null {
+export function liveMemory(engine: Engine): LiveMemory | null {
+  const { backendName, backend } = engine;
   if (backendName === "cpu") return cpuMemory(backend as CpuBackend);
-  if (backendName === "wasm") return wasmMemory(backend as WasmBackend);
+  if (backendName === "wasm") return wasmMemory(backend as WasmBackend, heapOf(engine));
   return null;
 }
 
@@ -67,10 +69,13 @@ function cpuMemory({ data }: CpuBackend): LiveMemory {
   };
 }
 
-function wasmMemory(backend: WasmBackend): LiveMemory {
+function wasmMemory(backend: WasmBackend, heap: ForeignHeap | null): LiveMemory {
   return {
     // A view has the heap's buffer of this moment: it detaches when the heap grows.
-    read: (tensor) => checked(backend.typedArrayFromHeap(tensor)),
+    read: (tensor) => {
+      const values = checked(backend.typedArrayFromHeap(tensor));
+      return heap?.view(values.byteOffset, values.length) ?? values;
+    },
     // Products and convolutions keep a packed copy of weights by their number (XNNPACK's operators). To forget
     // a number drops the copy and frees nothing else.
     written: ({ dataId, size }) => {

@@ -1,8 +1,10 @@
 /** The memory of another WebAssembly program, where kernels reach its arrays without a copy. */
 import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../kernel.js";
 import { allocateIn, freeMomentum } from "./heap-momentum.js";
+import { isShared } from "./heap.js";
 import type { Heap } from "./heap.js";
 import type { Pass } from "./job.js";
+import { ThreadPool } from "./thread-pool.js";
 import { WasmKernel } from "./wasm-kernel.js";
 import type { PassRunner } from "./wasm-kernel.js";
 import { Workspace } from "./workspace.js";
@@ -22,18 +24,29 @@ export class ForeignHeap implements Heap {
   readonly #owner: ForeignMemory;
   /** What the owner's allocator returned, by the aligned address in it. */
   readonly #blocks = new Map<number, number>();
+  #buffer: ArrayBufferLike;
 
   constructor(owner: ForeignMemory) {
     this.memory = owner.memory;
     this.#owner = owner;
+    this.#buffer = owner.memory.buffer;
   }
 
+  /** One object as long as the memory does not grow: engines may make others of shared memory at any time. */
   get buffer(): ArrayBufferLike {
-    return this.memory.buffer;
+    const { buffer } = this.memory;
+    const isSame = isShared(this.memory) && buffer.byteLength === this.#buffer.byteLength;
+    if (!isSame) this.#buffer = buffer;
+    return this.#buffer;
+  }
+
+  /** Numbers of the other program, as an array that {@link owns} knows until the memory grows. */
+  view(address: number, length: number): Float32Array {
+    return new Float32Array(this.buffer, address, length);
   }
 
   owns(array: Float32Array | Uint8Array): boolean {
-    return array.buffer === this.memory.buffer;
+    return array.buffer === this.buffer;
   }
 
   allocate(bytes: number): number | null {
@@ -61,15 +74,18 @@ export class ForeignHeap implements Heap {
   }
 }
 
+/** Passes over layers in one such memory: on threads where it is shared, else on the caller's alone. */
 class ForeignRunner implements PassRunner {
   readonly #workspace: Workspace;
+  readonly #pool: ThreadPool;
 
   constructor(heap: Heap) {
     this.#workspace = new Workspace(heap);
+    this.#pool = new ThreadPool(this.#workspace.instance, this.#workspace.job);
   }
 
-  run(pass: Pass, tasks: readonly KernelTask[]): SumsOfSquares[] {
-    return this.#workspace.run(pass, tasks, null);
+  run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[] {
+    return this.#workspace.run(pass, tasks, this.#pool.helpers(mostThreads));
   }
 
   allocateMomentum(kind: Momentum["kind"], size: number): Momentum | null {
@@ -80,33 +96,35 @@ class ForeignRunner implements PassRunner {
     freeMomentum(momentum);
   }
 
-  threads(): number {
-    return 1;
+  threads(most: number): number {
+    return this.#pool.threads(most);
   }
 
-  acquire(): void {
-    // There are no threads to start: the other program's memory is its own.
+  acquire(threads: number): void {
+    this.#pool.acquire(threads);
   }
 
   dispose(): void {
     // Tables and jobs stay for the next optimizer on the same memory.
+    this.#pool.release();
   }
 }
 
-/** Kernels over a memory are set up once: they hold 0.3 MB of it. */
-const kernels = new WeakMap<Heap, Kernel>();
+/** A memory is set up once: tables and jobs take 0.3 MB of it. */
+const runners = new WeakMap<Heap, ForeignRunner>();
 
 /**
- * The kernel over another program's memory, on the caller's thread.
+ * A kernel for one optimizer over another program's memory. Dispose of it with the optimizer.
  *
+ * @param threads the most that a step may use; in memory that is not shared, the caller's is the only one
  * @throws WebAssembly.CompileError on an engine without WebAssembly SIMD, WebAssembly.LinkError for a memory without
  *   a maximum
  */
-export function foreignKernel(heap: Heap): Kernel {
-  let kernel = kernels.get(heap);
-  if (kernel === undefined) {
-    kernel = new WasmKernel(new ForeignRunner(heap), 1);
-    kernels.set(heap, kernel);
+export function foreignKernel(heap: Heap, threads: number): Kernel {
+  let runner = runners.get(heap);
+  if (runner === undefined) {
+    runner = new ForeignRunner(heap);
+    runners.set(heap, runner);
   }
-  return kernel;
+  return new WasmKernel(runner, threads);
 }
