@@ -15,6 +15,7 @@ export interface TfjsTask extends Effort {
   readonly backend: TfjsBackend;
   /** Threads of the library's kernels. */
   readonly threads: 1 | 2;
+  readonly place: "Node" | "Chromium";
 }
 
 export interface TfjsRow extends Pick<Rival, "name" | "rule" | "bits" | "threads"> {
@@ -33,9 +34,14 @@ export interface TfjsTimes {
   readonly rows: readonly TfjsRow[];
 }
 
-export async function measure({ backend, threads, rounds }: TfjsTask): Promise<TfjsTimes> {
+export async function measure({
+  backend,
+  threads,
+  place,
+  rounds,
+}: TfjsTask): Promise<TfjsTimes> {
   const problem = problemFor(backend);
-  const field = backend === "webgl" || backend === "webgpu" ? inPage : inNode;
+  const field = place === "Chromium" ? inPage : inNode;
   const { rivals, close } = await field(problem, backend, threads);
   const judge = new Judge(problem);
   const checks: Check[] = [];

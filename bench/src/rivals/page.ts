@@ -1,7 +1,12 @@
-/** Rivals in headless Chromium, on SwiftShader: WebGL and WebGPU on the processor. Needs Debian's `chromium`. */
-import { existsSync } from "node:fs";
+/**
+ * Rivals in headless Chromium, in a page that is cross-origin isolated; WebGL and WebGPU are on SwiftShader, on the
+ * processor. Needs Debian's `chromium`.
+ */
+import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
@@ -98,6 +103,19 @@ interface Server {
   posted: Float32Array;
 }
 
+/** What gives a page shared memory, and threads in it. */
+const ISOLATED = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+
+/** A file of TensorFlow.js' wasm backend. */
+function wasmBinary(path: string): Buffer {
+  const { resolve } = createRequire(import.meta.url);
+  const folder = dirname(resolve("@tensorflow/tfjs-backend-wasm/package.json"));
+  return readFileSync(join(folder, "dist", basename(path)));
+}
+
 async function serve(script: string): Promise<Server> {
   const http = createServer((request, response) => {
     if (request.method === "POST") {
@@ -109,9 +127,15 @@ async function serve(script: string): Promise<Server> {
       });
       return;
     }
-    const isScript = request.url === "/page.js";
-    response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-    response.end(isScript ? script : "<!doctype html><script src=page.js></script>");
+    const path = request.url ?? "/";
+    if (path === "/page.js") {
+      response.writeHead(200, { "content-type": "text/javascript" }).end(script);
+    } else if (path.endsWith(".wasm")) {
+      response.writeHead(200, { "content-type": "application/wasm" }).end(wasmBinary(path));
+    } else {
+      response.writeHead(200, { "content-type": "text/html", ...ISOLATED });
+      response.end("<!doctype html><script src=page.js></script>");
+    }
   });
   const server: Server = { http, posted: new Float32Array(0) };
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));

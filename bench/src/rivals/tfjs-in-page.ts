@@ -1,11 +1,19 @@
-/** The rivals of TensorFlow.js on WebGL and WebGPU: the script of a page, see page.ts. */
+/**
+ * The rivals of TensorFlow.js in a page that is cross-origin isolated, see page.ts: on WebGL, on WebGPU, and on wasm
+ * with as many threads as there are cores.
+ */
+import { setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import "@tensorflow/tfjs-backend-webgl";
 import "@tensorflow/tfjs-backend-webgpu";
 import type { PageCommands } from "./page.js";
 import { problemFor } from "./tfjs-problem.js";
 import type { TfjsBackend } from "./tfjs-problem.js";
+import { WORKERS_START_MS } from "../timing.js";
 import { TfjsRivals, useBackend } from "./tfjs.js";
 import type { TfjsRival } from "./tfjs.js";
+
+setWasmPaths("/");
+setThreadsCount(navigator.hardwareConcurrency);
 
 let rivals: readonly TfjsRival[] = [];
 
@@ -13,7 +21,12 @@ const commands: PageCommands = {
   start: async (backend) => {
     await useBackend(backend);
     const field = new TfjsRivals(problemFor(backend as TfjsBackend));
-    rivals = [field.momentum(), field.lars(32, 1), field.lars(8, 1)];
+    const threads = backend === "wasm" ? navigator.hardwareConcurrency : 1;
+    rivals = [field.momentum(threads), field.lars(32, threads), field.lars(8, threads)];
+    if (backend === "wasm") {
+      await rivals[1]!.step();
+      await new Promise((resolve) => setTimeout(resolve, WORKERS_START_MS));
+    }
     return rivals.map(({ name, rule, bits, threads }) => ({ name, rule, bits, threads }));
   },
   reset: async (index, fresh) => {

@@ -36,13 +36,14 @@ export class TfjsRivals {
     this.#gradients = problem.gradients.map((values) => tf.tensor1d(values));
   }
 
-  momentum(): TfjsRival {
+  /** @param threads of the backend, for the tables */
+  momentum(threads = 1): TfjsRival {
     return this.#rival({
       ...{
         name: `TensorFlow.js momentum, ${this.#backend}`,
         rule: "momentum",
         bits: 32,
-        threads: 1,
+        threads,
       },
       createOptimizer: () => tf.train.momentum(LEARNING_RATE, MOMENTUM),
     });

@@ -5,23 +5,24 @@ import type { Effort } from "../measure/in-new-process.js";
 import type { TfjsTask, TfjsTimes } from "../measure/tfjs.js";
 import { spread } from "../results.js";
 import type { Selection, Table } from "../results.js";
-import type { TfjsBackend } from "../rivals/tfjs-problem.js";
 
-const TASKS: readonly Pick<TfjsTask, "backend" | "threads">[] = [
-  { backend: "cpu", threads: 2 },
-  { backend: "cpu", threads: 1 },
-  { backend: "wasm", threads: 2 },
-  { backend: "wasm", threads: 1 },
-  { backend: "webgl", threads: 1 },
-  { backend: "webgpu", threads: 1 },
+type Task = Pick<TfjsTask, "backend" | "threads" | "place">;
+
+/** In Node the heap of wasm can't be shared; in Chromium, TensorFlow.js has as many threads there as the kernels. */
+const TASKS: readonly Task[] = [
+  { backend: "cpu", threads: 2, place: "Node" },
+  { backend: "cpu", threads: 1, place: "Node" },
+  { backend: "wasm", threads: 2, place: "Chromium" },
+  { backend: "wasm", threads: 1, place: "Node" },
+  { backend: "webgl", threads: 1, place: "Chromium" },
+  { backend: "webgpu", threads: 1, place: "Chromium" },
 ];
 
-const WHERE: Readonly<Record<TfjsBackend, string>> = {
-  cpu: "in Node",
-  wasm: "in Node",
-  webgl: "in headless Chromium on SwiftShader",
-  webgpu: "in headless Chromium on SwiftShader",
-};
+function placeName({ backend, place }: Task): string {
+  if (place === "Node") return "in Node";
+  const isDevice = backend !== "wasm";
+  return `in headless Chromium${isDevice ? " on SwiftShader" : ", cross-origin isolated"}`;
+}
 
 /** What was measured, and when. */
 interface Measured extends TfjsTimes {
@@ -29,18 +30,25 @@ interface Measured extends TfjsTimes {
   readonly machine: Machine;
 }
 
+interface Placed extends Measured {
+  readonly where: string;
+}
+
 /** With a selection, backends by name; the others keep what an earlier run has left. */
 export async function* tfjs({ quick, rounds }: Effort, { at, earlier }: Selection) {
   const measured = new Map((earlier as Measured[]).map((times) => [keyOf(times), times]));
   for (const task of TASKS) {
     if (at !== null && !at.includes(task.backend)) continue;
-    if (quick && task.threads === 1 && WHERE[task.backend] === "in Node") continue;
+    if (quick && task.threads === 1 && task.place === "Node") continue;
     console.log(`  ${keyOf(task)}`);
     const machine = describeMachine();
     const effort = { quick, rounds: Math.min(rounds, 5) };
     const times = await inNewProcess<TfjsTimes>("./tfjs.js", { ...task, ...effort });
     measured.set(keyOf(task), { ...times, threads: task.threads, machine });
-    const all = TASKS.flatMap((done) => measured.get(keyOf(done)) ?? []);
+    const all = TASKS.flatMap((done) => {
+      const known = measured.get(keyOf(done));
+      return known === undefined ? [] : { ...known, where: placeName(done) };
+    });
     yield { title: "TensorFlow.js", tables: [tableOf(all)], raw: all };
   }
 }
@@ -49,7 +57,7 @@ function keyOf({ backend, threads }: { backend: string; threads: number }): stri
   return `${backend}, ${threads}`;
 }
 
-function tableOf(all: readonly Measured[]): Table {
+function tableOf(all: readonly Placed[]): Table {
   return {
     title: "A step of a perceptron",
     notes: [
@@ -60,9 +68,9 @@ function tableOf(all: readonly Measured[]): Table {
         .join(" "),
     ],
     head: ["backend", "parameters", "", "threads", "ms a step", "times faster"],
-    rows: all.flatMap(({ backend, size, rows }) =>
+    rows: all.flatMap(({ backend, where, size, rows }) =>
       rows.map(({ rule, bits, threads, time, faster }) => [
-        ...[`\`${backend}\`, ${WHERE[backend]}`, size.toLocaleString("en")],
+        ...[`\`${backend}\`, ${where}`, size.toLocaleString("en")],
         rule === "momentum" ? "`tf.train.momentum`" : bits === 32 ? "LARS" : "LARS8bit",
         ...[String(threads), spread(time), rule === "momentum" ? "1" : spread(faster)],
       ]),

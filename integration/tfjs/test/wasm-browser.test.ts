@@ -37,7 +37,7 @@ describe.skipIf(!hasBrowser("wasm-browser.test.ts"))("in Chromium", () => {
     });
 
     it("follows the core to the bit in large layers", async () => {
-      for (const name of await page.caseNames) {
+      for (const name of ["the default rule, momentum, decay", "8 bits, Nesterov, clipping"]) {
         expect(await page.run("trajectory", name, 3, largeShapes), name).toBe(0);
       }
     });
