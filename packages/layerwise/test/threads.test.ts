@@ -185,19 +185,27 @@ describe("threads", () => {
     },
   );
 
-  it("never keep a program alive", () => {
+  it("never keep a program alive, and are no part of how it was started", () => {
+    // Workers would take flags over: they would be modules, too, and load what the program preloads.
+    const preload = `data:text/javascript,${encodeURIComponent(
+      "import { isMainThread } from 'node:worker_threads'; if (!isMainThread) throw new Error('preloaded');",
+    )}`;
     const program = `
       import { LARS, Parameter } from ${JSON.stringify(built)};
       const optimizer = new LARS([Parameter.allocate([1 << 20])], { lr: 1 }, { threads: 3 });
       optimizer.step();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      optimizer.step();
       console.log(optimizer.threads);
     `;
-    const { status, stdout, signal } = spawnSync(
+    const { status, stdout, stderr, signal } = spawnSync(
       process.execPath,
-      ["--input-type=module", "--eval", program],
+      ["--import", preload, "--input-type=module", "--eval", program],
       { encoding: "utf8", timeout: 20_000 },
     );
-    expect({ status, signal, stdout }).toEqual({ status: 0, signal: null, stdout: "3\n" });
+    expect({ status, signal, stdout, stderr }).toEqual({
+      ...{ status: 0, signal: null, stdout: "3\n", stderr: "" },
+    });
   });
 });
 

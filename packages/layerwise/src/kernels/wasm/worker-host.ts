@@ -30,23 +30,23 @@ export interface WorkerEvents {
  * (the passes of a step follow each other in microseconds) before it sleeps again.
  */
 const source = `
-const isNode = typeof require === "function";
+const node = globalThis.process?.getBuiltinModule?.("node:worker_threads");
 function run({ module, memory, tables, scratch, control, job, helper, generation }) {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   exports.place(tables, scratch);
   const words = new Int32Array(memory.buffer, control, 3);
   let seen = Atomics.load(words, 0);
-  if (!isNode) postMessage("started");
+  if (!node) postMessage("started");
   while (Atomics.load(words, 2) === generation) {
     for (let spins = 0; spins < 1e5 && Atomics.load(words, 0) === seen; spins++);
     if (Atomics.load(words, 0) === seen) Atomics.wait(words, 0, seen);
     seen = Atomics.load(words, 0);
     if (helper < Atomics.load(words, 1)) exports.work(job);
   }
-  if (!isNode) { postMessage("ended"); close(); }
+  if (!node) { postMessage("ended"); close(); }
 }
-if (isNode) run(require("node:worker_threads").workerData);
-else onmessage = ({ data }) => run(data);
+if (node) run(node.workerData);
+else globalThis.onmessage = ({ data }) => run(data);
 `;
 
 /** As much of Node as is used here. The library has no types of Node in it. */
@@ -54,9 +54,14 @@ interface NodeWorker {
   on(event: string, listener: (value: unknown) => void): void;
   unref(): void;
 }
+interface NodeWorkerOptions {
+  readonly eval: true;
+  readonly workerData: WorkerSetup;
+  readonly execArgv: readonly string[];
+}
 interface NodeModules {
   "node:worker_threads": {
-    Worker: new (source: string, options: { eval: true; workerData: WorkerSetup }) => NodeWorker;
+    Worker: new (source: string, options: NodeWorkerOptions) => NodeWorker;
   };
   "node:os": { availableParallelism(): number };
 }
@@ -93,7 +98,8 @@ function startNodeWorker(
   setup: WorkerSetup,
   events: WorkerEvents,
 ): void {
-  const worker = new Worker(source, { eval: true, workerData: setup });
+  // Not the program's own flags: what it preloads is not for kernels, and --input-type would be of this source, too.
+  const worker = new Worker(source, { eval: true, workerData: setup, execArgv: [] });
   worker.on("online", () => {
     events.started();
   });
