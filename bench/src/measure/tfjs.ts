@@ -34,12 +34,7 @@ export interface TfjsTimes {
   readonly rows: readonly TfjsRow[];
 }
 
-export async function measure({
-  backend,
-  threads,
-  place,
-  rounds,
-}: TfjsTask): Promise<TfjsTimes> {
+export async function measure({ backend, threads, place, rounds }: TfjsTask): Promise<TfjsTimes> {
   const problem = problemFor(backend);
   const field = place === "Chromium" ? inPage : inNode;
   const { rivals, close } = await field(problem, backend, threads);
