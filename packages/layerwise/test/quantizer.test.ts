@@ -11,6 +11,7 @@ import {
   quantizeBlockwise,
 } from "../src/quantization.js";
 import type { QuantizedBlocks } from "../src/quantization.js";
+import { codesOfKey, KEY_SHIFT, LARGEST_REST, SIGN_KEY } from "../src/state/code-keys.js";
 import { forEachKernel } from "./helpers/kernels.js";
 import type { TestedKernel } from "./helpers/kernels.js";
 import { expectSameBits, largestMagnitude } from "./helpers/numbers.js";
@@ -235,6 +236,25 @@ describe("quantizeBlockwise", () => {
   it("has one midpoint at most for each sign, exponent and top 6 mantissa bits: the kernel's encoder rests on it", () => {
     const keys = new Uint32Array(midpoints.buffer).map((bits) => bits >>> 17);
     expect(new Set(keys).size).toBe(255);
+  });
+
+  it("has for each of these keys the codes that codesOfKey says, and where one ends", () => {
+    const value = (key: number, rest: number): number =>
+      new Float32Array(Uint32Array.of((key << KEY_SHIFT) | rest).buffer)[0]!;
+    for (const [sign, away] of [
+      [0, 1],
+      [SIGN_KEY, -1],
+    ] as const) {
+      // The keys up to that of 1.
+      for (let key = sign; key <= sign + (127 << 6); key++) {
+        const { code, lastRest } = codesOfKey(key);
+        expect(codeOf(value(key, 0), 1)).toBe(code);
+        expect(codeOf(value(key, lastRest), 1)).toBe(code);
+        if (lastRest === LARGEST_REST) continue;
+        expect(codeOf(value(key, lastRest + 1), 1)).toBe(code + away);
+        expect(codeOf(value(key, LARGEST_REST), 1)).toBe(code + away);
+      }
+    }
   });
 
   it("takes the nearest of all 256 values; float32's midpoint decides where two are equally near", () => {

@@ -6,12 +6,8 @@
  */
 import { lax, numpy as np } from "@jax-js/jax";
 import { blockCount } from "../../state/blockwise.js";
-import {
-  BLOCK_SIZE,
-  codebookMidpoints,
-  createDynamicMap,
-  ZERO_CODE,
-} from "../../state/codebook.js";
+import { codesOfKey, KEY_SHIFT, LARGEST_REST, SIGN_KEY } from "../../state/code-keys.js";
+import { BLOCK_SIZE, createDynamicMap, ZERO_CODE } from "../../state/codebook.js";
 import { computedOnce, int32, isOnProcessor, padded } from "./norms.js";
 
 /** The momentum of a layer with 8 bits. The last block is filled up with zeros. */
@@ -34,45 +30,20 @@ const BYTE_FACTORS = BYTE_SHIFTS.map((shift) => 2 ** shift);
 const FOLD = 8;
 
 const codebook = createDynamicMap();
-const midpoints = codebookMidpoints(codebook);
+
+const KEYS = 2 * SIGN_KEY;
 
 /**
- * A float32 is looked up by its sign, its exponent and the top 6 bits of its mantissa: between two such keys lies one
- * midpoint at most, and which side of it a number is on, the bits below tell.
+ * By key: the lower of its codes, and below it so much that low bits which are added reach the upper one where that
+ * begins. One look-up is one kernel.
  */
-const KEY_SHIFT = 17;
-const LOW_BITS = 2 ** KEY_SHIFT - 1;
-const KEYS = 2 ** (32 - KEY_SHIFT);
-
-/**
- * By key: a code, and below it so much that low bits which are added reach the next code beyond the midpoint. One
- * look-up is one kernel.
- */
-const entries = entriesByKey();
-
-function entriesByKey(): Int32Array<ArrayBuffer> {
-  const table = new Int32Array(KEYS);
-  const largest = new Float32Array(1);
-  const bits = new Int32Array(largest.buffer);
-  let above = ZERO_CODE;
-  let below = ZERO_CODE;
-  for (let key = 0; key < KEYS / 2; key++) {
-    bits[0] = (key << KEY_SHIFT) + LOW_BITS;
-    const next = midpoints[above] ?? Infinity;
-    const last = midpoints[below - 1] ?? -Infinity;
-    const isPassed = largest[0]! > next;
-    const isReached = -largest[0]! <= last;
-    table[key] = (above << KEY_SHIFT) + (isPassed ? LOW_BITS - lowBitsOf(next) : 0);
-    if (isPassed) above++;
-    if (isReached) below--;
-    table[KEYS / 2 + key] = (below << KEY_SHIFT) + (isReached ? lowBitsOf(last) : 0);
-  }
-  return table;
-}
-
-function lowBitsOf(value: number): number {
-  return new Int32Array(Float32Array.of(value).buffer)[0]! & LOW_BITS;
-}
+const entries = Int32Array.from({ length: KEYS }, (_, key) => {
+  const { code, lastRest } = codesOfKey(key);
+  if (lastRest === LARGEST_REST) return code << KEY_SHIFT;
+  return key < SIGN_KEY
+    ? (code << KEY_SHIFT) + LARGEST_REST - lastRest
+    : ((code - 1) << KEY_SHIFT) + lastRest + 1;
+});
 
 function uint32(values: readonly number[]): np.Array {
   return np.array(Uint32Array.from(values));
@@ -137,7 +108,10 @@ function bitsOf(values: np.Array): np.Array {
 /** The bits that the key leaves out, inverted for negative numbers: they grow as the numbers do. Consumes `bits`. */
 function ascendingLowBits(bits: np.Array): np.Array {
   const isNegative = np.bitwiseAnd(np.rightShift(bits.ref, int32(31)), int32(1));
-  return np.bitwiseAnd(np.bitwiseXor(bits, isNegative.mul(int32(LOW_BITS))), int32(LOW_BITS));
+  return np.bitwiseAnd(
+    np.bitwiseXor(bits, isNegative.mul(int32(LARGEST_REST))),
+    int32(LARGEST_REST),
+  );
 }
 
 /**

@@ -2,11 +2,7 @@
  * The nearest code by one look-up: a table over magnitudes' exponents and top mantissa bits. On SwiftShader a search
  * by halves took 32 ns an element, eight look-ups of which each waits for the last.
  */
-import { nearestCode } from "../../state/blockwise.js";
-
-/** Bits of a float32 that a key leaves out: 17 of 23 of the mantissa. Keys so narrow have one midpoint at most. */
-export const KEY_SHIFT = 17;
-const REST = (1 << KEY_SHIFT) - 1;
+import { codesOfKey, KEY_SHIFT, SIGN_KEY } from "../../state/code-keys.js";
 
 /** Bits of 2^-22, below the first midpoint (2.75e-7): smaller magnitudes have the code of 0. */
 export const LEAST_BITS = 0x34800000;
@@ -22,19 +18,8 @@ export const KEYS = ((0x3f800000 - LEAST_BITS) >> KEY_SHIFT) + 1;
  */
 export function createCodeTable(): Uint32Array {
   return Uint32Array.from({ length: 2 * KEYS }, (_, index) => {
-    const sign = index < KEYS ? 1 : -1;
-    const least = LEAST_BITS + ((index % KEYS) << KEY_SHIFT);
-    const code = nearestCode(sign * magnitudeOf(least));
-    let [holds, fails] = [0, REST + 1];
-    while (fails - holds > 1) {
-      const middle = (holds + fails) >> 1;
-      if (nearestCode(sign * magnitudeOf(least + middle)) === code) holds = middle;
-      else fails = middle;
-    }
-    return code | (holds << 8);
+    const sign = index < KEYS ? 0 : SIGN_KEY;
+    const { code, lastRest } = codesOfKey(sign + (LEAST_BITS >> KEY_SHIFT) + (index % KEYS));
+    return code | (lastRest << 8);
   });
-}
-
-function magnitudeOf(bits: number): number {
-  return new Float32Array(Uint32Array.of(bits).buffer)[0]!;
 }

@@ -2,8 +2,9 @@
  * The shaders of the two passes. They look at four elements at a time, quads, through `load_x(i)` and `store_x(i)`,
  * which hide whether an array can be read in fours, and whether the momentum is codes.
  */
+import { KEY_SHIFT, LARGEST_REST } from "../../state/code-keys.js";
 import { BLOCK_SIZE } from "../../state/codebook.js";
-import { KEY_SHIFT, KEYS, LEAST_BITS } from "./code-table.js";
+import { KEYS, LEAST_BITS } from "./code-table.js";
 import { GROUP, MAIN_ARGUMENTS } from "./webgpu-backend.js";
 
 /** Threads of a work group. */
@@ -261,7 +262,7 @@ const ENCODING = `
     let magnitude = max(bits & 0x7fffffffu, ${String(LEAST_BITS)}u) - ${String(LEAST_BITS)}u;
     let isNegative = bits >> 31u;
     let entry = bitcast<u32>(tables[${String(CODES)}u + (magnitude >> ${String(KEY_SHIFT)}u) + isNegative * ${String(KEYS)}u]);
-    let isNext = (magnitude & ${String((1 << KEY_SHIFT) - 1)}u) > (entry >> 8u);
+    let isNext = (magnitude & ${String(LARGEST_REST)}u) > (entry >> 8u);
     return (entry & 255u) + select(0u, 1u - 2u * isNegative, isNext);
   }
   fn encoded(values: vec4<f32>, largest: f32) -> u32 {
