@@ -3,6 +3,7 @@ import { CHUNK_SIZE } from "../../kernels/kernel.js";
 import type { Kernel } from "../../kernels/kernel.js";
 import { foreignKernel } from "../../kernels/wasm/foreign-heap.js";
 import type { ForeignHeap } from "../../kernels/wasm/foreign-heap.js";
+import { MOST_CHUNKS } from "../../kernels/wasm/staging.js";
 import { availableCores } from "../../kernels/wasm/worker-host.js";
 import type { LARS, StepReport } from "../../lars.js";
 import { wantedMomentum } from "../../layer.js";
@@ -23,8 +24,8 @@ import type { Backend, Engine, TensorFlow, Variable } from "./tensorflow.js";
 const JOB_BYTES = 512;
 /** More than a chunk's sums take, in a job that has just grown. */
 const JOB_BYTES_A_CHUNK = 96;
-/** For copies of weights whose buffer others see too, which pass through the heap. */
-const BANK_BYTES = 2 ** 21;
+/** For copies of weights whose buffer others see too, which pass through the heap: two banks, 12 bytes an element. */
+const BANK_BYTES = 2 * MOST_CHUNKS * CHUNK_SIZE * 13;
 
 /** The kernels in a heap, or undefined where the engine can't put them there. */
 function kernelOver(heap: ForeignHeap): Kernel | undefined {
