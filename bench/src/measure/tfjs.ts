@@ -5,7 +5,7 @@ import type { Problem } from "../problem.js";
 import { Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
 import { openPage } from "../rivals/page.js";
-import { problemFor } from "../rivals/tfjs-problem.js";
+import { tfjsProblem } from "../rivals/tfjs-problem.js";
 import type { TfjsBackend } from "../rivals/tfjs-problem.js";
 import { ratioOf, spreadOf, timeInTurn, WORKERS_START_MS } from "../timing.js";
 import type { Contender, Samples, Spread } from "../timing.js";
@@ -35,7 +35,7 @@ export interface TfjsTimes {
 }
 
 export async function measure({ backend, threads, place, rounds }: TfjsTask): Promise<TfjsTimes> {
-  const problem = problemFor(backend);
+  const problem = tfjsProblem();
   const field = place === "Chromium" ? inPage : inNode;
   const { rivals, close } = await field(problem, backend, threads);
   const judge = new Judge(problem);

@@ -6,8 +6,7 @@ import { setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import "@tensorflow/tfjs-backend-webgl";
 import "@tensorflow/tfjs-backend-webgpu";
 import type { PageCommands } from "./page.js";
-import { problemFor } from "./tfjs-problem.js";
-import type { TfjsBackend } from "./tfjs-problem.js";
+import { tfjsProblem } from "./tfjs-problem.js";
 import { WORKERS_START_MS } from "../timing.js";
 import { TfjsRivals, useBackend } from "./tfjs.js";
 import type { TfjsRival } from "./tfjs.js";
@@ -20,7 +19,7 @@ let rivals: readonly TfjsRival[] = [];
 const commands: PageCommands = {
   start: async (backend) => {
     await useBackend(backend);
-    const field = new TfjsRivals(problemFor(backend as TfjsBackend));
+    const field = new TfjsRivals(tfjsProblem());
     const threads = backend === "wasm" ? navigator.hardwareConcurrency : 1;
     rivals = [field.momentum(threads), field.lars(32, threads), field.lars(8, threads)];
     if (backend === "wasm") {

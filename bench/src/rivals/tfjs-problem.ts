@@ -4,7 +4,6 @@ import type { Problem } from "../problem.js";
 
 export type TfjsBackend = "cpu" | "wasm" | "webgl" | "webgpu";
 
-/** WebGL on SwiftShader, a GPU in software, needs minutes for a few steps over 10 million parameters. */
-export function problemFor(backend: TfjsBackend): Problem {
-  return backend === "webgl" ? perceptron(256) : perceptron();
+export function tfjsProblem(): Problem {
+  return perceptron();
 }

@@ -354,6 +354,25 @@ describe("a real optimizer of TensorFlow.js", () => {
     tf.dispose([variable!, broken]);
   });
 
+  it("by tensor operations, does not take variables that join later for broken", async () => {
+    await use("plain");
+    const [first, second, third] = makeVariables();
+    const optimizer = new classes.LARS({ lr: 0.1, momentum: 0.9 });
+    for (const variables of [[first!], [second!, third!], [third!, first!], [second!]]) {
+      stepOn(optimizer, variables, 0);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const saved = await optimizer.getWeights();
+    const counts = await Promise.all(
+      saved
+        .filter(({ name }) => name.endsWith("lars_step"))
+        .map(async ({ tensor }) => (await tensor.data())[0]),
+    );
+    expect(counts).toEqual([2, 2, 2]);
+    optimizer.dispose();
+    tf.dispose([first!, second!, third!]);
+  });
+
   it("by tensor operations, finds the same codes without the kernel SearchSorted", async () => {
     tf.registerBackend("bare", () => new MathBackendCPU());
     tf.copyRegisteredKernels("cpu", "bare");

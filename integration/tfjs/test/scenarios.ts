@@ -58,6 +58,18 @@ const shapes = [[20, 30], [7], [513]];
 /** More elements than a work group of any pass, more partial sums than one adds up, and no multiple of 4 among them. */
 export const largeShapes = [[1100, 1000], [70_001]];
 
+/**
+ * Of all ranks, odd and even in their last two dimensions. WebGL's textures of the one before the last have rows of another
+ * length where they come from the host than where a step has made them.
+ */
+export const oddShapes = [
+  ...[[], [6], [7, 1], [1, 8], [5, 256], [4, 3, 3, 7]],
+  ...[[3, 2, 6], [2, 3, 2, 5, 4], [100, 100, 2, 2], [515]],
+];
+
+/** More than one shader adds up or decides. */
+export const manyShapes = Array.from({ length: 70 }, (_, layer) => [layer + 1, 3]);
+
 /** Numbers in [−1, 1), the same on every machine. */
 function random(size: number, seed: number): Float32Array {
   let state = seed;
@@ -71,7 +83,9 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * 
 
 function gradient(size: number, step: number, layer: number): Float32Array {
   const values = random(size, 1000 + 31 * step + layer);
-  return values.map((x) => (Math.abs(x) < 0.1 ? 0 : x * (1 + (step % 7)) * 10 ** (layer - 1)));
+  return values.map((x) =>
+    Math.abs(x) < 0.1 ? 0 : x * (1 + (step % 7)) * 10 ** ((layer % 3) - 1),
+  );
 }
 
 let count = 0;
@@ -81,7 +95,7 @@ export function makeVariables(of = shapes): tf.Variable[] {
   count++;
   return of.map((shape, layer) =>
     tf.tidy(() => {
-      const values = random(sizeOf(shape), layer + 1).map((x) => x * 10 ** (1 - layer));
+      const values = random(sizeOf(shape), layer + 1).map((x) => x * 10 ** (1 - (layer % 3)));
       return tf.variable(tf.tensor(values, shape), true, `problem${count}/layer${layer}`);
     }),
   );
@@ -126,18 +140,74 @@ export async function trajectory(
     expected.step();
     stepOn(optimizer, variables, step);
   }
+  const worst = await largestDifference(variables, params);
+  expected.dispose();
+  optimizer.dispose();
+  tf.dispose(variables);
+  return worst;
+}
+
+/**
+ * The largest difference from the core after one step with gradients so many times as large, relative to a layer's largest
+ * weight: squares of them leave float32's range.
+ */
+export async function differenceAt(factor: number): Promise<number> {
+  const options = { lr: 0.1, trustRatio: { rule: "scale-gradient", coefficient: 1 } } as const;
+  const variables = makeVariables();
+  const optimizer = new classes.LARS(options);
+  const params: Parameter[] = [];
+  const gradients: tf.NamedTensorMap = {};
+  for (const [layer, variable] of variables.entries()) {
+    const parameter = new Parameter(Float32Array.from(await variable.data()));
+    parameter.grad = gradient(variable.size, 0, layer).map((x) => x * factor);
+    gradients[variable.name] = tf.tensor(parameter.grad, variable.shape);
+    params.push(parameter);
+  }
+  const expected = new LARS(params, options);
+  expected.step();
+  optimizer.applyGradients(gradients);
+  const worst = await largestDifference(variables, params);
+  expected.dispose();
+  optimizer.dispose();
+  tf.dispose(variables);
+  tf.dispose(gradients);
+  return worst;
+}
+
+/** Relative to a layer's largest weight. */
+async function largestDifference(
+  variables: readonly tf.Variable[],
+  params: readonly Parameter[],
+): Promise<number> {
   let worst = 0;
   for (const [layer, variable] of variables.entries()) {
     const wanted = params[layer]!.data;
     const largest = wanted.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     (await variable.data()).forEach((x, index) => {
-      worst = Math.max(worst, Math.abs(x - wanted[index]!) / largest);
+      const difference = Math.abs(x - wanted[index]!) / largest;
+      if (!(difference <= worst)) worst = difference;
     });
   }
-  expected.dispose();
+  return worst;
+}
+
+/** Programs that WebGL runs for one step. */
+export function programsOfStep(className: ClassName): number {
+  const variables = makeVariables();
+  const optimizer = new classes[className]({ lr: 0.1, momentum: 0.9, min8bitSize: 1 });
+  stepOn(optimizer, variables, 0);
+  const backend = tf.backend() as unknown as { runWebGLProgram: (...args: unknown[]) => unknown };
+  const runWebGLProgram = backend.runWebGLProgram.bind(backend);
+  let programs = 0;
+  backend.runWebGLProgram = (...args) => {
+    programs++;
+    return runWebGLProgram(...args);
+  };
+  stepOn(optimizer, variables, 1);
+  Object.assign(backend, { runWebGLProgram });
   optimizer.dispose();
   tf.dispose(variables);
-  return worst;
+  return programs;
 }
 
 /** The same, with two steps on each of some backends. */

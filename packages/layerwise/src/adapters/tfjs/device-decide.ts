@@ -14,14 +14,58 @@ export interface DeviceNorms {
   readonly update: Tensor;
 }
 
+/** What a step knows once its layers have been measured. */
+export interface StepNorms {
+  /** [layers]: ‖g‖. */
+  readonly gradient: Tensor;
+  /** [layers]: 1, or 0 where a gradient is not finite. */
+  readonly finite: Tensor;
+  /** A bool scalar: whether all are finite. */
+  readonly isFinite: Tensor;
+  /**
+   * [layers]: the trust ratios.
+   *
+   * @param quotients null: 1
+   * @param clip [layers]: what ‖g‖ is yet to be multiplied by; null: 1
+   */
+  ratios(quotients: readonly (Quotient | null)[], clip: Tensor | null): Tensor;
+}
+
+/** The norms as tensors. */
+export class TensorNorms implements StepNorms {
+  readonly #tf: TensorFlow;
+  readonly #norms: DeviceNorms;
+  readonly finite: Tensor;
+  readonly isFinite: Tensor;
+
+  /** @param measured [4] each: ‖g‖, ‖w‖ and ‖u‖, 0 where not wanted, and 1 where all of g is finite, else 0 */
+  constructor(tf: TensorFlow, measured: readonly Tensor[]) {
+    this.#tf = tf;
+    const [gradient, weight, update, finite] = tf.unstack(tf.stack([...measured]), 1);
+    this.#norms = { gradient: gradient!, weight: weight!, update: update! };
+    this.finite = finite!;
+    this.isFinite = tf.greater(tf.min(finite!), 0);
+  }
+
+  get gradient(): Tensor {
+    return this.#norms.gradient;
+  }
+
+  ratios(quotients: readonly (Quotient | null)[], clip: Tensor | null): Tensor {
+    const { gradient } = this.#norms;
+    const norms = clip === null ? {} : { gradient: this.#tf.mul(clip, gradient) };
+    return evaluateQuotients(this.#tf, quotients, { ...this.#norms, ...norms });
+  }
+}
+
 /** Without a rule, r = 1. */
-const UNIT: Quotient = {
+export const UNIT: Quotient = {
   ...{ coefficient: 0, gradient: 0, weight: 0, update: 0, eps: 0 },
   ...{ limit: null, whenZero: 1 },
 };
 
 /** Stands for no limit: limits are ≥ 0. */
-const NO_LIMIT = -1;
+export const NO_LIMIT = -1;
 
 /**
  * The trust ratios of all layers. The twin of `trustRatioOf`.

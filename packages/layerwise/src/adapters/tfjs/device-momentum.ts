@@ -4,35 +4,41 @@ import { blockCount } from "../../state/blockwise.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap } from "../../state/codebook.js";
 import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";
 
-/** How many codes are in one number, and of what kind that is. */
+/** How many codes are in one number, of what kind that is, and whether numbers lie in one row or in a table. */
 export interface Packing {
   readonly codes: 3 | 4;
   readonly dtype: "float32" | "int32";
+  readonly isTable: boolean;
 }
 
 /**
  * Three, not four, for tensor operations: WebGL keeps integers in float32, exact up to 2^24, so that 8-bit state
  * takes 1.35 bytes a parameter there.
  */
-export const PACKED_IN_THREES: Packing = { codes: 3, dtype: "float32" };
+export const PACKED_IN_THREES: Packing = { codes: 3, dtype: "float32", isTable: false };
+/**
+ * For WebGL's texels, of two rows and columns: half of those of a single row would be empty. Columns are a power of two,
+ * so that a number is found without a division.
+ */
+export const PACKED_FOR_TEXELS: Packing = { codes: 3, dtype: "float32", isTable: true };
 /** For shaders that have integers. */
-export const PACKED_IN_FOURS: Packing = { codes: 4, dtype: "int32" };
+export const PACKED_IN_FOURS: Packing = { codes: 4, dtype: "int32", isTable: false };
 
 const CODES_PER_NUMBER = PACKED_IN_THREES.codes;
 const BASE = 256;
 
 export interface DeviceFloat32Momentum {
   readonly kind: "float32";
-  /** [size] */
+  /** Of the variable's shape. */
   readonly values: Tensor;
 }
 
 export interface DeviceBlockwiseMomentum {
   readonly kind: "blockwise";
   readonly packing: Packing;
-  /** [⌈256·blocks / codes a number⌉], the first code in the lowest byte. */
+  /** [⌈256·blocks / codes a number⌉], or a table that holds as many, the first code in the lowest byte. */
   readonly codes: Tensor;
-  /** [blocks] */
+  /** [blocks], or a table that holds as many. */
   readonly absmax: Tensor;
 }
 
@@ -41,24 +47,45 @@ export type DeviceMomentum = DeviceFloat32Momentum | DeviceBlockwiseMomentum;
 const codebook = createDynamicMap();
 const midpoints = codebookMidpoints(codebook);
 
-/** Puts a momentum on the device. */
-export function upload(tf: TensorFlow, momentum: Momentum, packing: Packing): DeviceMomentum {
+/** Puts the momentum of a variable of some shape on the device. */
+export function upload(
+  tf: TensorFlow,
+  momentum: Momentum,
+  { packing, shape: of }: { readonly packing: Packing; readonly shape: readonly number[] },
+): DeviceMomentum {
   if (momentum.kind === "float32") {
-    const { values } = momentum;
-    return { kind: "float32", values: tf.tensor(values.slice(), [values.length], "float32") };
+    const values = tf.tensor(momentum.values.slice(), [...of], "float32");
+    return { kind: "float32", values };
   }
   const { codes, absmax } = momentum;
-  const numbers = packed(codes, packing);
+  const shape = shapeOf(Math.ceil((absmax.length * BLOCK_SIZE) / packing.codes), packing);
   return {
     kind: "blockwise",
     packing,
-    codes: tf.tensor(numbers, [numbers.length], packing.dtype),
-    absmax: tf.tensor(absmax.slice(), [absmax.length], "float32"),
+    codes: tf.tensor(packed(codes, packing, product(shape)), shape, packing.dtype),
+    absmax: filled(tf, absmax, shapeOf(absmax.length, packing)),
   };
 }
 
-function packed(codes: Uint8Array, packing: Packing): Float32Array | Int32Array {
-  const length = Math.ceil((blockCount(codes.length) * BLOCK_SIZE) / packing.codes);
+/** A tensor that begins with some values. */
+function filled(tf: TensorFlow, values: Float32Array, shape: number[]): Tensor {
+  const all = new Float32Array(product(shape));
+  all.set(values);
+  return tf.tensor(all, shape, "float32");
+}
+
+/** How so many numbers lie. A table is nearly square, so that it fits where the variable's own texture does. */
+function shapeOf(numbers: number, { isTable }: Packing): number[] {
+  if (!isTable) return [numbers];
+  const columns = 2 * 2 ** Math.max(0, Math.round(Math.log2(Math.sqrt(numbers) / 2)));
+  return [2 * Math.ceil(numbers / columns / 2), columns];
+}
+
+function product(shape: readonly number[]): number {
+  return shape.reduce((all, size) => all * size, 1);
+}
+
+function packed(codes: Uint8Array, packing: Packing, length: number): Float32Array | Int32Array {
   const bytes = new Uint8Array(4 * length);
   codes.forEach((code, index) => {
     const place = index % packing.codes;
@@ -93,13 +120,13 @@ export function download(
   return {
     kind,
     codes: unpacked(first ?? [], size, momentum.packing),
-    absmax: Float32Array.from(second ?? []),
+    absmax: Float32Array.from(second ?? []).slice(0, blockCount(size)),
   };
 }
 
 /** The stored momentum as [size] float32; codes in {@link PACKED_IN_THREES}. */
 export function decode(tf: TensorFlow, momentum: DeviceMomentum, size: number): Tensor {
-  if (momentum.kind === "float32") return momentum.values;
+  if (momentum.kind === "float32") return tf.reshape(momentum.values, [size]);
   const blocks = blockCount(size);
   const values = tf.gather(
     tf.tensor(codebook, [codebook.length]),

@@ -1,4 +1,6 @@
 /** The two passes of a step, measure and apply, on tensors of a device: by tensor operations here. */
+import { TensorNorms } from "./device-decide.js";
+import type { StepNorms } from "./device-decide.js";
 import { decode, encode, PACKED_IN_THREES } from "./device-momentum.js";
 import type { DeviceMomentum, Packing } from "./device-momentum.js";
 import type { DeviceEquation, DeviceFactor } from "./device-scales.js";
@@ -32,7 +34,7 @@ export interface Decided {
 
 /** The passes over one layer. */
 export interface LayerPasses {
-  /** [4]: ‖g‖, ‖w‖ and ‖u‖, 0 where not wanted, and 1 where all elements of the gradient are finite, else 0. */
+  /** For {@link DevicePasses.norms}. */
   measure(wanted: NormsWanted): Tensor;
   /**
    * Writes the variable.
@@ -42,10 +44,13 @@ export interface LayerPasses {
   apply(equation: DeviceEquation, decided: Decided): DeviceMomentum | null;
 }
 
+/** The passes of one step. */
 export interface DevicePasses {
   /** How 8-bit codes must be stored. */
   readonly packing: Packing;
   begin(tensors: LayerTensors): LayerPasses;
+  /** Norms of what layers have measured. */
+  norms(measured: readonly Tensor[]): StepNorms;
 }
 
 export class TensorPasses implements DevicePasses {
@@ -58,6 +63,10 @@ export class TensorPasses implements DevicePasses {
 
   begin(tensors: LayerTensors): LayerPasses {
     return new TensorLayerPasses(this.#tf, tensors);
+  }
+
+  norms(measured: readonly Tensor[]): StepNorms {
+    return new TensorNorms(this.#tf, measured);
   }
 }
 
@@ -146,7 +155,10 @@ class TensorLayerPasses implements LayerPasses {
     const { momentum: before } = this.#tensors;
     if (before === null) return null;
     const either = (after: Tensor, old: Tensor): Tensor => tf.where(isFinite, after, old);
-    if (before.kind === "float32") return { ...before, values: either(next, before.values) };
+    if (before.kind === "float32") {
+      const { values } = before;
+      return { ...before, values: either(tf.reshape(next, [...values.shape]), values) };
+    }
     const touched = skipZeros ? tf.notEqual(this.#flat.gradient, 0) : null;
     // Not the values: those that were left as they were have other codes when they are encoded again.
     const { codes, absmax } = encode(tf, before, next, touched);

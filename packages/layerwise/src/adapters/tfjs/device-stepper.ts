@@ -5,29 +5,27 @@
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
 import { directionEquation, unscaledEquation, updateEquation } from "../../equation.js";
-import { NonFiniteGradientError } from "../../errors.js";
 import { referenceKernel } from "../../kernels/reference.js";
 import { rateAt } from "../../lars.js";
 import { momentumAs, wantedMomentum } from "../../layer.js";
 import type { Hyperparameters, LARSOptions } from "../../options.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
-import {
-  clipToPercentile,
-  emptyHistory,
-  evaluateQuotients,
-  globalClipScales,
-} from "./device-decide.js";
-import type { DeviceNorms } from "./device-decide.js";
+import { StepCounts } from "./device-counts.js";
+import { clipToPercentile, emptyHistory, globalClipScales } from "./device-decide.js";
+import type { StepNorms } from "./device-decide.js";
 import { download, tensorsOf, upload } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import { norm, TensorPasses } from "./device-passes.js";
 import type { DevicePasses, LayerPasses } from "./device-passes.js";
 import { DeviceScales, scaled } from "./device-scales.js";
 import type { DeviceEquation } from "./device-scales.js";
+import { FiniteWatch } from "./finite-watch.js";
 import { hyperparametersOf } from "./options.js";
 import type { CoreClass } from "./options.js";
 import type { Slot, Stepper, VariableStep } from "./stepper.js";
 import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";
+import { webGLBackendOf } from "./webgl-backend.js";
+import { WebGLPasses } from "./webgl-passes.js";
 import { isWebGPUBackend } from "./webgpu-backend.js";
 import { WebGPUPasses } from "./webgpu-passes.js";
 
@@ -35,8 +33,6 @@ import { WebGPUPasses } from "./webgpu-passes.js";
 interface DeviceLayer {
   readonly slot: Slot;
   readonly values: Hyperparameters;
-  /** Steps made, as a scalar: whether a step was skipped is known on the device only. */
-  stepCount: Tensor;
   momentum: DeviceMomentum | null;
   /** [100] norms, once percentile clipping is on. */
   history: Tensor | null;
@@ -57,15 +53,7 @@ interface LayerStep {
 /** What a step has decided so far. */
 interface Decisions {
   readonly scales: DeviceScales;
-  norms: Norms;
-  /** A bool scalar. */
-  readonly isFinite: Tensor;
-}
-
-/** [layers] each. */
-interface Norms extends DeviceNorms {
-  /** 1, or 0 where a gradient is not finite. */
-  readonly finite: Tensor;
+  readonly norms: StepNorms;
 }
 
 export class DeviceStepper implements Stepper {
@@ -73,6 +61,7 @@ export class DeviceStepper implements Stepper {
   readonly #Core: CoreClass;
   readonly #options: LARSOptions;
   readonly #layers = new Map<Slot, DeviceLayer>();
+  readonly #counts: StepCounts;
   #stepCount = 0;
   readonly #watch: FiniteWatch;
   #passes: DevicePasses;
@@ -81,6 +70,7 @@ export class DeviceStepper implements Stepper {
     this.#tf = tf;
     this.#Core = Core;
     this.#options = options;
+    this.#counts = new StepCounts(tf);
     this.#watch = new FiniteWatch(tf);
     this.#passes = passesOf(tf);
   }
@@ -95,7 +85,7 @@ export class DeviceStepper implements Stepper {
     for (const layer of this.#layers.values()) {
       for (const tensor of heldBy(layer)) elements += tensor.size;
     }
-    return elements * Float32Array.BYTES_PER_ELEMENT;
+    return this.#counts.bytes + elements * Float32Array.BYTES_PER_ELEMENT;
   }
 
   add(slot: Slot): void {
@@ -115,7 +105,7 @@ export class DeviceStepper implements Stepper {
       this.#clip(begun, decisions);
       this.#decideRatios(begun, decisions);
       for (const step of begun) this.#apply(step, decisions);
-      this.#count(begun, decisions.isFinite);
+      this.#count(begun, decisions.norms.isFinite);
       this.#watch.note(
         begun.map(({ layer }) => (layer.values.nonFinite === "throw" ? layer.slot : null)),
         decisions.norms.finite,
@@ -137,13 +127,12 @@ export class DeviceStepper implements Stepper {
   }
 
   #measureAll(steps: readonly LayerStep[]): Decisions {
-    const tf = this.#tf;
-    const scales = new DeviceScales(tf);
+    const scales = new DeviceScales(this.#tf);
     this.#scaleAccumulation(steps, scales);
-    const norms = this.#normsOf(
+    const norms = this.#passes.norms(
       steps.map((step) => this.#measure(step, scales, !clips(step.layer.values))),
     );
-    return { scales, norms, isFinite: tf.greater(tf.min(norms.finite), 0) };
+    return { scales, norms };
   }
 
   /** Without dampening on a layer's first step, which only the device knows. */
@@ -153,18 +142,13 @@ export class DeviceStepper implements Stepper {
       ({ layer: { values, momentum } }) => momentum !== null && values.dampening !== 0,
     );
     if (dampened.length === 0) return;
-    const counts = tf.stack(dampened.map(({ layer }) => layer.stepCount));
+    const counts = this.#counts.of(dampened.map(({ layer }) => layer.slot));
     const later = Float32Array.from(dampened, ({ layer }) => 1 - layer.values.dampening);
     const shape = [dampened.length];
     const start = scales.add(
       tf.where(tf.equal(counts, 0), tf.fill(shape, 1), tf.tensor(later, shape)),
     );
     dampened.forEach((step, index) => (step.accumulationAt = start + index));
-  }
-
-  #normsOf(measured: readonly Tensor[]): Norms {
-    const [gradient, weight, update, finite] = this.#tf.unstack(this.#tf.stack([...measured]), 1);
-    return { gradient: gradient!, weight: weight!, update: update!, finite: finite! };
   }
 
   /**
@@ -217,11 +201,11 @@ export class DeviceStepper implements Stepper {
   /** Percentile clipping of one layer, a scalar; null: none. */
   #percentileScale(step: LayerStep, gradients: Tensor, index: number): Tensor | null {
     const tf = this.#tf;
-    const { values, history, stepCount } = step.layer;
+    const { slot, values, history } = step.layer;
     const { percentileClipping } = values;
     if (percentileClipping === PERCENTILE_OFF || history === null) return null;
     const gradient = tf.reshape(tf.slice(gradients, index, 1), []);
-    const now = tf.add(stepCount, 1);
+    const now = tf.add(this.#counts.of([slot]), 1);
     const clip = clipToPercentile(tf, history, now, gradient, percentileClipping);
     step.history = clip.history;
     return clip.scale;
@@ -229,38 +213,38 @@ export class DeviceStepper implements Stepper {
 
   /** The trust ratios, from norms after clipping. */
   #decideRatios(steps: readonly LayerStep[], decisions: Decisions): void {
-    const tf = this.#tf;
     const { scales } = decisions;
     const quotients = steps.map(({ layer: { values }, learningRate }) => {
       const { trustRatio, weightDecay } = values;
       return ruleOf(trustRatio).quotient(trustRatio, { weightDecay, learningRate });
     });
     if (quotients.every((quotient) => quotient === null)) return;
-    const ratios = evaluateQuotients(tf, quotients, this.#clippedNorms(steps, decisions));
-    const start = scales.add(ratios);
+    const { norms, clip } = this.#clippedNorms(steps, decisions);
+    const start = scales.add(norms.ratios(quotients, clip));
     quotients.forEach((quotient, index) => {
       if (quotient !== null) steps[index]!.ratioAt = start + index;
     });
   }
 
-  /** ‖c·g‖, ‖w‖ and ‖u‖. Where clipping changes u, it is measured again. */
-  #clippedNorms(steps: readonly LayerStep[], { scales, norms }: Decisions): DeviceNorms {
+  /** Norms to take ratios of, and what clips ‖g‖. Where clipping changes u, it is measured again. */
+  #clippedNorms(
+    steps: readonly LayerStep[],
+    { scales, norms }: Decisions,
+  ): { norms: StepNorms; clip: Tensor | null } {
     const tf = this.#tf;
+    if (steps.every(({ clipAt }) => clipAt === null)) return { norms, clip: null };
     const one = tf.scalar(1);
-    if (steps.every(({ clipAt }) => clipAt === null)) return norms;
     const clip = tf.stack(
       steps.map(({ clipAt }) =>
         clipAt === null ? one : tf.reshape(tf.slice(scales.values!, clipAt, 1), []),
       ),
     );
-    const { weight, update } = this.#normsOf(
-      steps.map((step) => this.#measure(step, scales, true)),
-    );
-    return { gradient: tf.mul(clip, norms.gradient), weight, update };
+    const measured = steps.map((step) => this.#measure(step, scales, true));
+    return { norms: this.#passes.norms(measured), clip };
   }
 
   /** Writes weights and momentum, unless a gradient of the step is not finite. */
-  #apply(step: LayerStep, { scales, isFinite }: Decisions): void {
+  #apply(step: LayerStep, { scales, norms: { isFinite } }: Decisions): void {
     const { layer, passes } = step;
     const momentum = passes.apply(this.#equation(step), { scales: scales.values, isFinite });
     for (const tensor of tensorsOf(momentum)) this.#tf.keep(tensor);
@@ -271,16 +255,15 @@ export class DeviceStepper implements Stepper {
   /** The rest of the layers' state: their step counts, and their histories. */
   #count(steps: readonly LayerStep[], isFinite: Tensor): void {
     const tf = this.#tf;
-    const made = tf.cast(isFinite, "float32");
-    const replace = (before: Tensor, after: Tensor): Tensor => {
-      const kept = tf.keep(after);
-      before.dispose();
-      return kept;
-    };
+    this.#counts.advance(
+      steps.map(({ layer }) => layer.slot),
+      isFinite,
+    );
     for (const { layer, history } of steps) {
-      layer.stepCount = replace(layer.stepCount, tf.add(layer.stepCount, made));
-      if (layer.history === null || history === null) continue;
-      layer.history = replace(layer.history, tf.where(isFinite, history, layer.history));
+      const before = layer.history;
+      if (before === null || history === null) continue;
+      layer.history = tf.keep(tf.where(isFinite, history, before));
+      before.dispose();
     }
   }
 
@@ -320,7 +303,8 @@ export class DeviceStepper implements Stepper {
     if (momentum?.kind !== "blockwise" || momentum.packing === packing) return;
     const before = tensorsOf(momentum);
     const values = before.map((tensor) => tensor.dataSync());
-    layer.momentum = upload(this.#tf, download(momentum, slot.size, values), packing);
+    const moved = download(momentum, slot.size, values);
+    layer.momentum = upload(this.#tf, moved, { packing, shape: slot.shape });
     for (const tensor of tensorsOf(layer.momentum)) this.#tf.keep(tensor);
     for (const tensor of before) tensor.dispose();
   }
@@ -328,28 +312,31 @@ export class DeviceStepper implements Stepper {
   async state(): Promise<StateDict> {
     const layers = [...this.#layers.values()];
     // Clones: a step may replace what is being read, and TensorFlow.js then refuses to end the reading.
-    const held = layers.map((layer) =>
-      heldBy(layer).map((tensor) => this.#tf.keep(this.#tf.clone(tensor))),
+    const held = [this.#counts.all, ...layers.flatMap(heldBy)].map((tensor) =>
+      this.#tf.keep(this.#tf.clone(tensor)),
     );
-    const values = await Promise.all(
-      held.map((tensors) => Promise.all(tensors.map((tensor) => tensor.data()))),
-    );
-    for (const tensor of held.flat()) tensor.dispose();
+    const values = await Promise.all(held.map((tensor) => tensor.data()));
+    for (const tensor of held) tensor.dispose();
     return this.#stateOf(layers, values);
   }
 
   stateSync(): StateDict {
     const layers = [...this.#layers.values()];
-    const values = layers.map((layer) => heldBy(layer).map((tensor) => tensor.dataSync()));
-    return this.#stateOf(layers, values);
+    const held = [this.#counts.all, ...layers.flatMap(heldBy)];
+    return this.#stateOf(
+      layers,
+      held.map((tensor) => tensor.dataSync()),
+    );
   }
 
-  #stateOf(layers: readonly DeviceLayer[], values: readonly TensorData[][]): StateDict {
+  /** @param values of the step counts, and of what {@link heldBy} lists of each layer */
+  #stateOf(layers: readonly DeviceLayer[], [counts, ...values]: readonly TensorData[]): StateDict {
+    let end = 0;
     return {
       step: this.#stepCount,
-      layers: layers.map((layer, index) => {
-        const [stepCount, ...rest] = values[index]!;
-        return downloaded(layer, stepCount![0]!, rest);
+      layers: layers.map((layer) => {
+        const own = values.slice(end, (end += heldBy(layer).length));
+        return downloaded(layer, this.#counts.read(counts ?? [], layer.slot), own);
       }),
     };
   }
@@ -368,11 +355,12 @@ export class DeviceStepper implements Stepper {
     const tf = this.#tf;
     const kind = wantedMomentum(values, slot.size);
     const given = momentumAs(kind, state.momentum, slot, referenceKernel);
+    const { packing } = this.#passes;
+    this.#counts.set(slot, state.step);
     const layer = {
       slot,
       values,
-      stepCount: tf.scalar(state.step),
-      momentum: given === null ? null : upload(tf, given, this.#passes.packing),
+      momentum: given === null ? null : upload(tf, given, { packing, shape: slot.shape }),
       history: values.percentileClipping === PERCENTILE_OFF ? null : this.#historyOf(state),
     };
     for (const tensor of heldBy(layer)) tf.keep(tensor);
@@ -390,6 +378,7 @@ export class DeviceStepper implements Stepper {
       for (const tensor of heldBy(layer)) tensor.dispose();
     }
     this.#layers.clear();
+    this.#counts.dispose();
     this.#watch.dispose();
   }
 
@@ -400,103 +389,12 @@ export class DeviceStepper implements Stepper {
   }
 }
 
-/**
- * Finds out, some steps later, that a gradient was not finite. Flags are collected on the device, and read when
- * the event loop comes to it; one reading is under way at a time.
- */
-class FiniteWatch {
-  readonly #tf: TensorFlow;
-  readonly #slots: Slot[] = [];
-  /** [slots] 1 where all gradients since the last error were finite. */
-  #flags: Tensor | null = null;
-  /** What is being read: a reference of its own, since steps replace the flags. */
-  #snapshot: Tensor | null = null;
-  #isReading = false;
-  #isDisposed = false;
-  #broken: Slot | null = null;
-
-  constructor(tf: TensorFlow) {
-    this.#tf = tf;
-  }
-
-  /** @throws NonFiniteGradientError once for each reading that found one */
-  throwIfBroken(): void {
-    const broken = this.#broken;
-    if (broken === null) return;
-    this.#broken = null;
-    this.#flags?.dispose();
-    this.#flags = null;
-    throw new NonFiniteGradientError(broken.name);
-  }
-
-  /**
-   * Within the tidy of a step.
-   *
-   * @param slots of the step's variables; null: not watched
-   * @param flags [slots] 1, or 0 where a gradient was not finite
-   */
-  note(slots: readonly (Slot | null)[], flags: Tensor): void {
-    for (const slot of slots) {
-      if (slot !== null && !this.#slots.includes(slot)) this.#slots.push(slot);
-    }
-    if (this.#slots.length === 0) return;
-    const tf = this.#tf;
-    // Variables that are not in this step look up the 1 at the end.
-    const indices = Int32Array.from(this.#slots, (slot) => {
-      const index = slots.indexOf(slot);
-      return index < 0 ? slots.length : index;
-    });
-    const current = tf.gather(
-      tf.concat([flags, tf.fill([1], 1)]),
-      tf.tensor(indices, [indices.length], "int32"),
-    );
-    const before = this.#flags;
-    this.#flags = tf.keep(
-      before === null
-        ? current
-        : tf.minimum(current, tf.pad(before, [[0, this.#slots.length - before.size]])),
-    );
-    before?.dispose();
-  }
-
-  /** Begins to read, unless that is under way. */
-  read(): void {
-    if (this.#flags === null || this.#isReading) return;
-    this.#snapshot?.dispose();
-    const snapshot = this.#tf.keep(this.#tf.clone(this.#flags));
-    this.#snapshot = snapshot;
-    this.#isReading = true;
-    snapshot.data().then(
-      (values) => {
-        const index = values.findIndex((value) => value === 0);
-        this.#broken = this.#slots[index] ?? null;
-        this.#ended();
-      },
-      () => {
-        this.#ended();
-      },
-    );
-  }
-
-  #ended(): void {
-    this.#isReading = false;
-    if (this.#isDisposed) this.#snapshot?.dispose();
-  }
-
-  dispose(): void {
-    this.#isDisposed = true;
-    this.#flags?.dispose();
-    this.#flags = null;
-    if (!this.#isReading) this.#snapshot?.dispose();
-  }
-}
-
 /** Fused where the backend runs our shaders, else by its own operations. */
 function passesOf(tf: TensorFlow): DevicePasses {
   const { backendName, backend } = tf.engine();
-  return isWebGPUBackend(backendName, backend)
-    ? new WebGPUPasses(tf, backend)
-    : new TensorPasses(tf);
+  if (isWebGPUBackend(backendName, backend)) return new WebGPUPasses(tf, backend);
+  const webgl = webGLBackendOf(tf);
+  return webgl === null ? new TensorPasses(tf) : new WebGLPasses(tf, webgl);
 }
 
 /** Whether the gradient may be clipped, which changes ‖u‖. */
@@ -504,23 +402,23 @@ function clips({ percentileClipping, maxGradNorm }: Hyperparameters): boolean {
   return percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null;
 }
 
-/** The tensors of a layer's state: first the step count, then the momentum's, then the history. */
-function heldBy({ stepCount, momentum, history }: DeviceLayer): Tensor[] {
-  return [stepCount, ...tensorsOf(momentum), ...(history === null ? [] : [history])];
+/** The tensors of a layer's state: the momentum's, then the history. */
+function heldBy({ momentum, history }: DeviceLayer): Tensor[] {
+  return [...tensorsOf(momentum), ...(history === null ? [] : [history])];
 }
 
-/** @param rest the values of what {@link heldBy} lists, without the step count */
+/** @param held the values of what {@link heldBy} lists */
 function downloaded(
   { slot, momentum, history }: DeviceLayer,
   step: number,
-  rest: readonly TensorData[],
+  held: readonly TensorData[],
 ): LayerState {
-  const norms = history === null ? undefined : rest.at(-1);
+  const norms = history === null ? undefined : held.at(-1);
   return {
     name: slot.name,
     shape: [...slot.shape],
     step,
-    momentum: step === 0 || momentum === null ? null : download(momentum, slot.size, rest),
+    momentum: step === 0 || momentum === null ? null : download(momentum, slot.size, held),
     gradientHistory:
       norms === undefined || step === 0 ? null : Float64Array.from(norms, (norm) => norm ** 2),
   };

@@ -41,6 +41,12 @@ export interface Backend {
   refCount(dataId: object): number;
 }
 
+/** Flags of the backends. */
+export interface Environment {
+  getBool(flag: string): boolean;
+  getNumber(flag: string): number;
+}
+
 export interface Engine {
   readonly backendName: string;
   readonly backend: Backend;
@@ -73,6 +79,7 @@ export interface TensorFlow {
   readonly serialization: { registerClass(cls: never, pkg?: string): unknown };
   engine(): Engine;
   getKernel(name: string, backend: string): unknown;
+  env(): Environment;
 
   tidy(body: () => void): void;
   keep(tensor: Tensor): Tensor;
@@ -111,10 +118,10 @@ export interface TensorFlow {
 
   reshape(x: Tensor, shape: number[]): Tensor;
   slice(x: Tensor, begin: number, size: number): Tensor;
-  pad(x: Tensor, paddings: [number, number][]): Tensor;
+  pad(x: Tensor, paddings: [number, number][], value?: number): Tensor;
   stack(tensors: Tensor[], axis?: number): Tensor;
   unstack(x: Tensor, axis: number): Tensor[];
-  concat(tensors: Tensor[]): Tensor;
+  concat(tensors: Tensor[], axis?: number): Tensor;
   gather(x: Tensor, indices: Tensor): Tensor;
   lowerBound(sorted: Tensor, values: Tensor): Tensor;
 }

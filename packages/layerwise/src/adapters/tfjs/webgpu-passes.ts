@@ -4,6 +4,8 @@
  */
 import { BLOCK_SIZE, createDynamicMap } from "../../state/codebook.js";
 import { createCodeTable } from "./code-table.js";
+import { TensorNorms } from "./device-decide.js";
+import type { StepNorms } from "./device-decide.js";
 import { PACKED_IN_FOURS } from "./device-momentum.js";
 import type { DeviceMomentum } from "./device-momentum.js";
 import type {
@@ -14,6 +16,8 @@ import type {
   NormsWanted,
 } from "./device-passes.js";
 import type { DeviceEquation } from "./device-scales.js";
+import { factorsOf, variantOf, WGSL } from "./shader-equation.js";
+import type { Factors } from "./shader-equation.js";
 import type { Tensor, TensorFlow } from "./tensorflow.js";
 import { WebGPURunner } from "./webgpu-backend.js";
 import type { Binding, WebGPUBackend } from "./webgpu-backend.js";
@@ -34,14 +38,20 @@ const PARTS = 4;
 
 export class WebGPUPasses implements DevicePasses {
   readonly packing = PACKED_IN_FOURS;
+  readonly #tf: TensorFlow;
   readonly #runner: WebGPURunner;
 
   constructor(tf: TensorFlow, backend: WebGPUBackend) {
+    this.#tf = tf;
     this.#runner = new WebGPURunner(tf, backend);
   }
 
   begin(tensors: LayerTensors): LayerPasses {
     return new WebGPULayerPasses(this.#runner, tensors);
+  }
+
+  norms(measured: readonly Tensor[]): StepNorms {
+    return new TensorNorms(this.#tf, measured);
   }
 }
 
@@ -60,7 +70,7 @@ class WebGPULayerPasses implements LayerPasses {
     const { variable, gradient } = this.#tensors;
     const looksAtMomentum = update !== null && momentum;
     const stored = looksAtMomentum ? this.#tensors.momentum : null;
-    const factors = factorsOf(update, scales);
+    const factors = factorsOf(WGSL, update);
     const variant = {
       ...this.#variant(update, stored, factors),
       ...{ weights, update: update !== null },
@@ -72,7 +82,7 @@ class WebGPULayerPasses implements LayerPasses {
       this.#array("g", gradient, "read"),
       ...(weights || update !== null ? [this.#array("w", variable, "read")] : []),
       ...this.#momentum(stored, "read"),
-      ...factors.bindings,
+      ...factorBindings(factors, scales),
     ];
     const name = `measure${String(weights)}${String(update !== null)}${nameOf(variant)}`;
     this.#runner.run({ name, bindings, code: () => measureCode(variant) }, groups);
@@ -96,14 +106,14 @@ class WebGPULayerPasses implements LayerPasses {
     const { variable, gradient } = this.#tensors;
     const weights = this.#runner.takeOver(variable);
     const momentum = this.#takenOver(this.#tensors.momentum);
-    const factors = factorsOf(equation, scales);
+    const factors = factorsOf(WGSL, equation);
     const variant = this.#variant(equation, momentum, factors);
     const bindings: Binding[] = [
       this.#array("w", weights, "read_write"),
       this.#array("g", gradient, "read"),
       ...this.#momentum(momentum, "read_write"),
       { name: "ok", access: "read", element: "u32", of: isFinite },
-      ...factors.bindings,
+      ...factorBindings(factors, scales),
     ];
     const perGroup =
       momentum?.kind === "blockwise" ? (GROUP_BLOCKS * BLOCK_SIZE) / 4 : WORKGROUP * APPLIED;
@@ -146,14 +156,12 @@ class WebGPULayerPasses implements LayerPasses {
   #variant(
     equation: DeviceEquation | null,
     momentum: DeviceMomentum | null,
-    { factors }: Factors,
+    factors: Factors,
   ): Variant {
     return {
       inFours: this.#inFours,
       momentum: momentum?.kind ?? null,
-      isNesterov: equation !== null && equation.lookahead !== 0,
-      skipZeros: equation?.skipZeros ?? false,
-      factors,
+      ...variantOf(equation, factors),
     };
   }
 }
@@ -162,28 +170,12 @@ function nameOf({ isNesterov, skipZeros, factors }: Variant): string {
   return `,${String(isNesterov)},${String(skipZeros)},${factors.join()}`;
 }
 
-/** The factors of an equation as WGSL, and where that finds them: numbers by the host, scales on the device. */
-interface Factors {
-  readonly factors: readonly string[];
-  readonly bindings: readonly Binding[];
-}
-
-function factorsOf(equation: DeviceEquation | null, scales: Tensor | null): Factors {
-  if (equation === null) return { factors: [], bindings: [] };
-  const { gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize } = equation;
-  const numbers: number[] = [];
-  const number = (value: number): string => `numbers.f${String(numbers.push(value) - 1)}`;
-  const factors = [gradientFactor, weightFactor, decay, accumulation, lookahead, stepSize].map(
-    (factor) => {
-      if (typeof factor === "number") return number(factor);
-      const looked = factor.at.map((at) => `scales[u32(${number(at)})]`);
-      return [number(factor.times), ...looked].join(" * ");
-    },
-  );
+function factorBindings({ numbers }: Factors, scales: Tensor | null): Binding[] {
+  if (numbers.length === 0) return [];
   const bindings: Binding[] = [{ name: "numbers", access: "uniform", numbers }];
   if (scales !== null)
     bindings.push({ name: "scales", access: "read", element: "f32", of: scales });
-  return { factors, bindings };
+  return bindings;
 }
 
 /** `GPUBufferUsage`'s: TypeScript's library has no such object. */

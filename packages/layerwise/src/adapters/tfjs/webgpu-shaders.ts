@@ -5,6 +5,18 @@
 import { KEY_SHIFT, LARGEST_REST } from "../../state/code-keys.js";
 import { BLOCK_SIZE } from "../../state/codebook.js";
 import { KEYS, LEAST_BITS } from "./code-table.js";
+import {
+  directionOf,
+  LEAST_SUM_BITS,
+  MOST_SUM_BITS,
+  MOVED,
+  nextOf,
+  readFactors,
+  storedOf,
+  updateOf,
+  WGSL,
+} from "./shader-equation.js";
+import type { EquationVariant } from "./shader-equation.js";
 import { GROUP, MAIN_ARGUMENTS } from "./webgpu-backend.js";
 
 /** Threads of a work group. */
@@ -23,15 +35,11 @@ export const GROUP_BLOCKS = 16;
 const CODES = 256;
 
 /** What of a layer changes the code, not its numbers. */
-export interface Variant {
+export interface Variant extends EquationVariant {
   /** Whether the layer's size is a multiple of four, so that its arrays can be read in fours. */
   readonly inFours: boolean;
   /** How the momentum is stored; null: there is none, or it is not looked at. */
   readonly momentum: "float32" | "blockwise" | null;
-  readonly isNesterov: boolean;
-  readonly skipZeros: boolean;
-  /** Where the factors f0…f5 come from, as WGSL. */
-  readonly factors: readonly string[];
 }
 
 export interface MeasureVariant extends Variant {
@@ -94,23 +102,17 @@ function quads({ inFours }: Variant): string {
   return inFours ? "arrayLength(&g)" : "((arrayLength(&g) + 3u) / 4u)";
 }
 
-/** The factors, read once for all elements. */
-function readFactors({ factors }: Variant): string {
-  return factors.map((factor, i) => `let f${String(i)} = ${factor};`).join("\n");
-}
-
 /** `gradient`, `weights`, `momentum` (m') and `update` (u) of quad i. */
-function updateOf({ momentum, isNesterov, skipZeros }: Variant): string {
-  const kept = (value: string, old: string): string =>
-    skipZeros ? `select(${value}, ${old}, gradient == vec4<f32>(0.0))` : value;
+function evaluated(variant: Variant): string {
+  const hasMomentum = variant.momentum !== null;
   return `
       let gradient = load_g(i);
       let weights = load_w(i);
-      let direction = gradient * f0 + weights * f1;
-      ${momentum === null ? "" : "let before = load_m(i);"}
-      let next = ${momentum === null ? "direction" : "before * f2 + direction * f3"};
-      let update = ${kept(isNesterov ? "direction + next * f4" : "next", "vec4<f32>(0.0)")};
-      let momentum = ${momentum === null ? "next" : kept("next", "before")};
+      ${directionOf(WGSL)}
+      ${hasMomentum ? "let before = load_m(i);" : ""}
+      ${nextOf(WGSL, hasMomentum)}
+      ${updateOf(WGSL, variant)}
+      let momentum = ${hasMomentum ? storedOf(WGSL, variant) : "next"};
   `;
 }
 
@@ -120,8 +122,8 @@ function updateOf({ momentum, isNesterov, skipZeros }: Variant): string {
  * and no infinity, so both are told by their bits.
  */
 const NORMS = `
-  const LEAST = ${String(bitsOf(1e-20))}u;
-  const MOST = ${String(bitsOf(1e35))}u;
+  const LEAST = ${String(LEAST_SUM_BITS)}u;
+  const MOST = ${String(MOST_SUM_BITS)}u;
   const NOT_FINITE = vec4<u32>(0x7f800000u);
   fn bits(x: f32) -> u32 {
     return bitcast<u32>(x) & 0x7fffffffu;
@@ -143,18 +145,14 @@ const NORMS = `
   }
 `;
 
-function bitsOf(value: number): number {
-  return new Uint32Array(Float32Array.of(value).buffer)[0]!;
-}
-
 /**
  * Norms of what each thread looks at: {@link MEASURED} quads, a work group apart. A result is ‖g‖, ‖w‖, ‖u‖, and 1
  * where all of g is finite.
  */
 export function measureCode(variant: MeasureVariant): string {
   const { weights, update, inFours } = variant;
-  const evaluated = update
-    ? updateOf(variant)
+  const elements = update
+    ? evaluated(variant)
     : `let gradient = load_g(i); ${weights ? "let weights = load_w(i);" : ""}`;
   const each = (body: (x: string, place: string) => string): string =>
     [
@@ -164,7 +162,7 @@ export function measureCode(variant: MeasureVariant): string {
     ].join("\n");
   const loop = (body: string): string => `
     for (var i = base; i < end; i += ${String(WORKGROUP)}u) {
-      ${evaluated}
+      ${elements}
       ${body}
     }`;
   return `
@@ -176,7 +174,7 @@ export function measureCode(variant: MeasureVariant): string {
   fn main(${MAIN_ARGUMENTS}) {
     let index = ${GROUP} * ${String(WORKGROUP)}u + thread;
     if (index >= arrayLength(&result)) { return; }
-    ${update ? readFactors(variant) : ""}
+    ${update ? readFactors(WGSL, variant) : ""}
     let base = ${GROUP} * ${String(WORKGROUP * MEASURED)}u + thread;
     let end = min(${quads(variant)}, base + ${String(WORKGROUP * MEASURED)}u);
     var squares_x = vec4<f32>(0.0);
@@ -244,12 +242,12 @@ function applyToQuads(variant: Variant): string {
   @compute @workgroup_size(${String(WORKGROUP)})
   fn main(${MAIN_ARGUMENTS}) {
     if (ok[0] == 0u) { return; }
-    ${readFactors(variant)}
+    ${readFactors(WGSL, variant)}
     let base = ${GROUP} * ${String(WORKGROUP * APPLIED)}u + thread;
     let end = min(${quads(variant)}, base + ${String(WORKGROUP * APPLIED)}u);
     for (var i = base; i < end; i += ${String(WORKGROUP)}u) {
-      ${updateOf(variant)}
-      store_w(i, weights - update * f5);
+      ${evaluated(variant)}
+      store_w(i, ${MOVED});
       ${momentum === null ? "" : "store_m(i, momentum);"}
     }
   }`;
@@ -295,7 +293,7 @@ function applyToBlocks(variant: Variant): string {
   @compute @workgroup_size(${String(GROUP_BLOCKS * BLOCK_THREADS)})
   fn main(${MAIN_ARGUMENTS}) {
     if (ok[0] == 0u) { return; }
-    ${readFactors(variant)}
+    ${readFactors(WGSL, variant)}
     let place = thread / ${String(BLOCK_THREADS)}u;
     let block = ${GROUP} * ${String(GROUP_BLOCKS)}u + place;
     let base = block * ${String(BLOCK_QUADS)}u + thread % ${String(BLOCK_THREADS)}u;
@@ -305,8 +303,8 @@ function applyToBlocks(variant: Variant): string {
     ${skipZeros ? "var isTouched = false;" : ""}
     ${loop(`
       if (i < end) {
-        ${updateOf(variant)}
-        store_w(i, weights - update * f5);
+        ${evaluated(variant)}
+        store_w(i, ${MOVED});
         values[k] = momentum;
         magnitudes = max(magnitudes, abs(momentum));
         ${skipZeros ? "isTouched = isTouched || any(gradient != vec4<f32>(0.0));" : ""}
