@@ -32,8 +32,10 @@ export class TfjsRivals {
 
   constructor(problem: Problem) {
     this.#problem = problem;
-    this.#initial = problem.weights.map((values) => tf.tensor1d(values));
-    this.#gradients = problem.gradients.map((values) => tf.tensor1d(values));
+    const tensors = (of: readonly Float32Array[]): tf.Tensor[] =>
+      of.map((values, layer) => tf.tensor(values, [...problem.layers[layer]!.shape]));
+    this.#initial = tensors(problem.weights);
+    this.#gradients = tensors(problem.gradients);
   }
 
   /** @param threads of the backend, for the tables */
