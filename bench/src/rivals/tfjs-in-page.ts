@@ -5,9 +5,9 @@
 import { setThreadsCount, setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import "@tensorflow/tfjs-backend-webgl";
 import "@tensorflow/tfjs-backend-webgpu";
+import { WORKERS_START_MS } from "../timing.js";
 import type { PageCommands } from "./page.js";
 import { tfjsProblem } from "./tfjs-problem.js";
-import { WORKERS_START_MS } from "../timing.js";
 import { TfjsRivals, useBackend } from "./tfjs.js";
 import type { TfjsRival } from "./tfjs.js";
 
