@@ -1,7 +1,8 @@
 /** layerwise/jax: LARS for jax-js, as gradient transformations and, on the CPU, with the core's kernels. */
 export { clipByPercentile } from "./adapters/jax/clipping.js";
 export { lars, lars8bit } from "./adapters/jax/lars.js";
-export type { LarsLayerState, LarsOptions, LarsState, MaskOptions } from "./adapters/jax/lars.js";
+export type { LarsOptions, LarsState, MaskOptions } from "./adapters/jax/lars.js";
+export type { LarsLayerState } from "./adapters/jax/lars-step.js";
 export { scaleByLearningRate, tabulated } from "./adapters/jax/learning-rate.js";
 export type { ArraySchedule } from "./adapters/jax/learning-rate.js";
 export type { Mask } from "./adapters/jax/masks.js";

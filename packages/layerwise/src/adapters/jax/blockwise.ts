@@ -8,7 +8,8 @@ import { lax, numpy as np } from "@jax-js/jax";
 import { blockCount } from "../../state/blockwise.js";
 import { codesOfKey, KEY_SHIFT, LARGEST_REST, SIGN_KEY } from "../../state/code-keys.js";
 import { BLOCK_SIZE, createDynamicMap, ZERO_CODE } from "../../state/codebook.js";
-import { computedOnce, int32, isOnProcessor, padded } from "./norms.js";
+import { computedOnce, isOnProcessor } from "./compiled.js";
+import { int32 } from "./scalars.js";
 
 /** The momentum of a layer with 8 bits. The last block is filled up with zeros. */
 // A type, not an interface: only types are trees of arrays to TypeScript.
@@ -76,6 +77,11 @@ export function dequantized({ codes, absmax }: PackedBlocks, shape: readonly num
     .flatten()
     .slice([0, size])
     .reshape([...shape]);
+}
+
+/** A flat array with zeros up to `size` elements. Consumes `values`. */
+function padded(values: np.Array, size: number): np.Array {
+  return values.size === size ? values : np.pad(values, [[0, size - values.size]]);
 }
 
 /** An array in blocks of 256, the last filled up with zeros. Consumes `values`. */

@@ -2,8 +2,10 @@
 import { numpy as np } from "@jax-js/jax";
 import { checkInteger } from "../../check.js";
 import { HISTORY_LENGTH, PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
+import { computedOnce } from "./compiled.js";
 import { clipToPercentile } from "./decide.js";
-import { computedOnce, int32, normOf } from "./norms.js";
+import { normOf } from "./norms.js";
+import { int32 } from "./scalars.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";

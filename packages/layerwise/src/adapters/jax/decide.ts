@@ -11,7 +11,8 @@ import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
 import type { Quotient, StepFactors } from "../../decide/rules/rule.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
-import { int32, normOf, scalar } from "./norms.js";
+import { normOf } from "./norms.js";
+import { int32, scalar } from "./scalars.js";
 
 /** γ, made anew by each call. */
 export type ArrayRate = () => np.Array;
@@ -75,6 +76,12 @@ export function usesGradientNorm(trustRatio: TrustRatio): boolean {
 export function usesUpdateNorm(trustRatio: TrustRatio): boolean {
   const factors = { weightDecay: 0, learningRate: 0 };
   return (ruleOf(trustRatio).quotient(trustRatio, factors)?.update ?? 0) !== 0;
+}
+
+/** Whether a rule asks for ‖w‖: whether it has a ratio at all. */
+export function usesWeightNorm(trustRatio: TrustRatio): boolean {
+  const factors = { weightDecay: 0, learningRate: 0 };
+  return ruleOf(trustRatio).quotient(trustRatio, factors) !== null;
 }
 
 /** Whether a rule asks for γ. */

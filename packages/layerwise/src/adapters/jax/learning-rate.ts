@@ -2,7 +2,7 @@
 import { numpy as np } from "@jax-js/jax";
 import { checkInteger, checkNonNegative, shown } from "../../check.js";
 import type { Schedule } from "../../schedules.js";
-import { int32, scalar } from "./norms.js";
+import { int32, scalar } from "./scalars.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation } from "./transformation.js";
 import { isArray } from "./trees.js";

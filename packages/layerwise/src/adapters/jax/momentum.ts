@@ -6,7 +6,8 @@ import { checkHyperparameters, DEFAULTS } from "../../options.js";
 import type { Hyperparameters } from "../../options.js";
 import { dequantized, inBlocks, quantized, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
-import { computedOnce, int32, isMade } from "./norms.js";
+import { computedOnce, fourAThread } from "./compiled.js";
+import { int32, isMade } from "./scalars.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -60,31 +61,67 @@ export function accumulated(
     zeros?.dispose();
     return { update: direction, momentum };
   }
-  const shape = direction.shape;
   const isPacked = "codes" in momentum;
   const stored = isPacked
-    ? dequantized({ codes: momentum.codes.ref, absmax: momentum.absmax.ref }, shape)
+    ? dequantized({ codes: momentum.codes.ref, absmax: momentum.absmax.ref }, direction.shape)
     : momentum;
-  // Before the first step the stored momentum is 0, so that only dampening has to know of it.
-  const added =
-    values.dampening === 0
-      ? direction.ref
-      : direction.ref.mul(
-          computedOnce(np.where(count.ref.equal(int32(0)), 1, 1 - values.dampening)),
-        );
-  const sum = stored.ref.mul(values.momentum).add(added);
-  const changed = zeros === null ? sum : np.where(zeros.ref, stored.ref, sum);
-  const next = made === null ? changed : np.where(isMade(made), changed, stored.ref);
+  const changed = changedMomentum(values, { direction, zeros, count, stored });
+  const next = fourAThread(made === null ? changed : np.where(isMade(made), changed, stored.ref));
+  const update = updateOf(values, { direction, zeros, next });
   stored.dispose();
-  const update = values.nesterov
-    ? direction.add(next.ref.mul(values.momentum))
-    : (direction.dispose(), next.ref);
-  const moved = zeros === null ? update : np.where(zeros.ref, 0, update);
+  direction.dispose();
   if (!isPacked) {
     zeros?.dispose();
-    return { update: moved, momentum: next };
+    return { update, momentum: next };
   }
-  return { update: moved, momentum: movedBlocks(momentum, quantized(next), { zeros, made }) };
+  return { update, momentum: movedBlocks(momentum, quantized(next), { zeros, made }) };
+}
+
+/** u of a step that is made, with momentum of 32 bits or none, which is not kept. */
+export function updateAlone(
+  values: MomentumValues,
+  {
+    direction,
+    zeros,
+    momentum,
+    count,
+  }: Omit<Accumulation, "made" | "momentum"> & {
+    readonly momentum: np.Array | null;
+  },
+): np.Array {
+  if (momentum === null) {
+    zeros?.dispose();
+    return direction;
+  }
+  const next = changedMomentum(values, { direction, zeros, count, stored: momentum });
+  const update = updateOf(values, { direction, zeros, next });
+  for (const each of [momentum, direction, zeros, next]) each?.dispose();
+  return update;
+}
+
+/** What a step's momentum is made from. Borrowed. */
+type Ingredients = Pick<Accumulation, "direction" | "zeros">;
+
+/** m of a step that is made. */
+function changedMomentum(
+  { momentum, dampening }: MomentumValues,
+  { direction, zeros, count, stored }: Ingredients & { count: np.Array; stored: np.Array },
+): np.Array {
+  // Before the first step the stored momentum is 0, so that only dampening has to know of it.
+  const added =
+    dampening === 0
+      ? direction.ref
+      : direction.ref.mul(computedOnce(np.where(count.ref.equal(int32(0)), 1, 1 - dampening)));
+  const sum = stored.ref.mul(momentum).add(added);
+  return zeros === null ? sum : np.where(zeros.ref, stored.ref, sum);
+}
+
+function updateOf(
+  { momentum, nesterov }: MomentumValues,
+  { direction, zeros, next }: Ingredients & { next: np.Array },
+): np.Array {
+  const update = nesterov ? direction.ref.add(next.ref.mul(momentum)) : next.ref;
+  return zeros === null ? update : np.where(zeros.ref, 0, update);
 }
 
 /**

@@ -7,13 +7,15 @@ import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
 import { DEFAULTS, resolveOptions } from "../../options.js";
 import type { TrustRatioOption } from "../../options.js";
+import { computedOnce } from "./compiled.js";
 import { trustRatioOf, usesLearningRate, usesUpdateNorm } from "./decide.js";
 import type { ArrayRate } from "./decide.js";
 import { checkRate, rateAt } from "./learning-rate.js";
 import type { ArraySchedule } from "./learning-rate.js";
 import { maskedLayers } from "./masks.js";
 import type { Mask } from "./masks.js";
-import { computedOnce, int32, normOf, normsOf } from "./norms.js";
+import { normOf, normsOf } from "./norms.js";
+import { int32 } from "./scalars.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { FlatStep, GradientTransformation } from "./transformation.js";
 
@@ -36,14 +38,18 @@ export interface Adaptation extends StepFactors<ArrayRate> {
   readonly gradient: () => np.Array;
   /** u, or d under a rule that goes before the momentum. */
   readonly update: np.Array;
+  /** ‖w‖, and ‖u‖ or ‖d‖ where the rule asks for it, if they are known. */
+  readonly known: readonly np.Array[] | null;
 }
 
 /** r of a layer, or null where it is 1 whatever the norms are. */
 export function layerRatio(
   rule: TrustRatio,
-  { weights, update, gradient, ...factors }: Adaptation,
+  { weights, update, gradient, known, ...factors }: Adaptation,
 ): np.Array | null {
-  const both = usesUpdateNorm(rule) ? normsOf([weights.ref, update.ref]) : null;
+  const both =
+    known?.map(({ ref }) => ref) ??
+    (usesUpdateNorm(rule) ? normsOf([weights.ref, update.ref]) : null);
   const norms = {
     weight: () => both?.[0] ?? normOf(weights.ref),
     gradient,
@@ -113,6 +119,7 @@ export function scaleByTrustRatio(options: TrustRatioOptions = {}): GradientTran
         const ratio = layerRatio(ownRule, {
           weights: weights[index]!,
           update,
+          known: null,
           gradient: () => normOf(gradient.ref),
           learningRate: () => learningRate!.ref,
           weightDecay: ownDecay,

@@ -1,0 +1,17 @@
+/** Scalars of jax-js, of a type that is said. */
+import { numpy as np } from "@jax-js/jax";
+
+/** A float32 scalar. */
+export function scalar(value: number): np.Array {
+  return np.array(value, { dtype: np.float32 });
+}
+
+/** An int32 scalar: a plain number would make float32 of integers. */
+export function int32(value: number): np.Array {
+  return np.array(value, { dtype: np.int32 });
+}
+
+/** Whether an int32 scalar is 1. Borrows it. */
+export function isMade(made: np.Array): np.Array {
+  return made.ref.notEqual(int32(0));
+}
