@@ -1,10 +1,10 @@
-/** A step of the library for jax-js against LARS in jax-js' own operations, on one device. */
+/** A step of the library for jax-js against LARS in jax-js' own operations, on one device and problem. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Problem } from "../problem.js";
 import { Judge } from "../rival.js";
 import type { Check, Rival } from "../rival.js";
-import { problemFor } from "../rivals/jax-problem.js";
-import type { JaxDevice } from "../rivals/jax-problem.js";
+import { FIELDS } from "../rivals/jax-problem.js";
+import type { JaxField } from "../rivals/jax-problem.js";
 import { jaxLars } from "../rivals/jax.js";
 import { hosted, transformation } from "../rivals/layerwise-jax.js";
 import { openPage } from "../rivals/page.js";
@@ -13,7 +13,7 @@ import type { Contender, Samples, Spread } from "../timing.js";
 import type { Effort } from "./in-new-process.js";
 
 export interface JaxTask extends Effort {
-  readonly device: JaxDevice;
+  readonly field: JaxField;
 }
 
 export interface JaxRow extends Pick<Rival, "name" | "bits" | "threads"> {
@@ -25,7 +25,7 @@ export interface JaxRow extends Pick<Rival, "name" | "bits" | "threads"> {
 }
 
 export interface JaxTimes {
-  readonly device: JaxDevice;
+  readonly field: JaxField;
   readonly size: number;
   readonly layers: number;
   readonly checks: readonly Check[];
@@ -33,11 +33,12 @@ export interface JaxTimes {
   readonly rows: readonly JaxRow[];
 }
 
-export async function measure({ device, rounds }: JaxTask): Promise<JaxTimes> {
-  const problem = problemFor(device);
+export async function measure({ field, rounds }: JaxTask): Promise<JaxTimes> {
+  const { device, problem: createProblem } = FIELDS[field];
+  const problem = createProblem();
   const { rivals, close } =
     device === "webgpu"
-      ? await openPage(problem, "jax-in-page.js", device)
+      ? await openPage(problem, "jax-in-page.js", field)
       : { rivals: await inNode(problem, device), close: () => Promise.resolve() };
   const judge = new Judge(problem);
   const checks: Check[] = [];
@@ -45,7 +46,7 @@ export async function measure({ device, rounds }: JaxTask): Promise<JaxTimes> {
   const samples = await timeInTurn(rivals, rounds);
   await close();
   return {
-    ...{ device, size: problem.size, layers: problem.layers.length, checks },
+    ...{ field, size: problem.size, layers: problem.layers.length, checks },
     rows: rivals.map(({ name, bits, threads }, index): JaxRow => {
       const own = samples[index]!;
       return {

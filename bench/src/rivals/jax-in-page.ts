@@ -1,6 +1,7 @@
 /** The rivals of jax-js on WebGPU: the script of a page, see page.ts. */
 import type { Rival } from "../rival.js";
-import { problemFor } from "./jax-problem.js";
+import { FIELDS } from "./jax-problem.js";
+import type { JaxField } from "./jax-problem.js";
 import { jaxLars } from "./jax.js";
 import { transformation } from "./layerwise-jax.js";
 import type { PageCommands } from "./page.js";
@@ -8,10 +9,11 @@ import type { PageCommands } from "./page.js";
 let rivals: readonly Rival[] = [];
 
 const commands: PageCommands = {
-  start: async (device) => {
-    const problem = problemFor("webgpu");
+  start: async (field) => {
+    const { device, problem: createProblem } = FIELDS[field as JaxField];
+    const problem = createProblem();
     rivals = [
-      await jaxLars(problem, device as "webgpu"),
+      await jaxLars(problem, device),
       transformation(problem, 32),
       transformation(problem, 8),
     ];

@@ -1,18 +1,20 @@
-/** What the rivals for jax-js step on. */
+/** What the rivals for jax-js step on, and where. */
 import { perceptron } from "../models/perceptron.js";
 import { oneLayer } from "../problem.js";
 import type { Problem } from "../problem.js";
 
-export type JaxDevice = "cpu" | "wasm" | "webgpu";
-
-/** jax-js' cpu device interprets, 7 µs an element; and WebGPU is on SwiftShader, a GPU in software. */
-export function problemFor(device: JaxDevice): Problem {
-  switch (device) {
-    case "cpu":
-      return oneLayer(2 ** 14);
-    case "wasm":
-      return perceptron();
-    case "webgpu":
-      return oneLayer(2 ** 18);
-  }
+interface Field {
+  readonly device: "cpu" | "wasm" | "webgpu";
+  readonly problem: () => Problem;
 }
+
+/** jax-js' cpu device interprets, 7 µs an element. */
+export const FIELDS = {
+  wasm: { device: "wasm", problem: perceptron },
+  cpu: { device: "cpu", problem: () => oneLayer(2 ** 14) },
+  webgpu: { device: "webgpu", problem: perceptron },
+  "webgpu, one layer": { device: "webgpu", problem: () => oneLayer(2 ** 18) },
+  "webgpu, small layers": { device: "webgpu", problem: () => perceptron(128) },
+} as const satisfies Readonly<Record<string, Field>>;
+
+export type JaxField = keyof typeof FIELDS;

@@ -3,10 +3,11 @@ import type { Effort } from "../measure/in-new-process.js";
 import type { JaxTimes } from "../measure/jax.js";
 import { spread } from "../results.js";
 import type { Table } from "../results.js";
-import type { JaxDevice } from "../rivals/jax-problem.js";
+import { FIELDS } from "../rivals/jax-problem.js";
+import type { JaxField } from "../rivals/jax-problem.js";
 import { hasBrowser } from "../rivals/page.js";
 
-const WHERE: Readonly<Record<JaxDevice, string>> = {
+const WHERE: Readonly<Record<(typeof FIELDS)[JaxField]["device"], string>> = {
   wasm: "in Node",
   cpu: "in Node",
   webgpu: "in headless Chromium, on SwiftShader: the GPU is the processor",
@@ -14,19 +15,20 @@ const WHERE: Readonly<Record<JaxDevice, string>> = {
 
 export async function* jax({ quick, rounds }: Effort) {
   const all: JaxTimes[] = [];
-  for (const device of Object.keys(WHERE) as JaxDevice[]) {
-    if (device === "webgpu" && !hasBrowser) {
-      console.warn("  webgpu is SKIPPED: there is no browser (set CHROMIUM_PATH)");
+  for (const field of Object.keys(FIELDS) as JaxField[]) {
+    if (FIELDS[field].device === "webgpu" && !hasBrowser) {
+      console.warn(`  ${field} is SKIPPED: there is no browser (set CHROMIUM_PATH)`);
       continue;
     }
-    console.log(`  ${device}`);
-    const task = { device, quick, rounds: Math.min(rounds, 7) };
+    console.log(`  ${field}`);
+    const task = { field, quick, rounds: Math.min(rounds, 7) };
     all.push(await inNewProcess<JaxTimes>("./jax.js", task));
     yield { title: "jax-js", tables: all.map(tableOf), raw: all };
   }
 }
 
-function tableOf({ device, size, layers, rows }: JaxTimes): Table {
+function tableOf({ field, size, layers, rows }: JaxTimes): Table {
+  const { device } = FIELDS[field];
   return {
     title: `\`${device}\`, ${WHERE[device]}: ${size.toLocaleString("en")} parameters in ${layers} ${layers === 1 ? "layer" : "layers"}`,
     notes: [
