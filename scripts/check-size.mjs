@@ -16,7 +16,7 @@ const budgets = {
   quantization: 5_000,
   checkpoint: 5_000,
   // The core, whose kernels optimizerFor runs (18.7 KB), and the transformations (6.3 KB); without jax-js, which
-  // is a peer. A page that uses transformations alone loads 7.8 KB. GPUs have sums of their own, and small layers there
+  // is a peer. A page that uses transformations alone loads 7.9 KB. GPUs have sums of their own, and small layers there
   // are measured by one kernel: a step over 10 million parameters takes 0.81 of the time that it took without.
   jax: 25_700,
   // The core, which it runs on (18.7 KB), and 20 KB of adapter. Shaders for WebGPU are 5 KB of it, which make a
