@@ -9,14 +9,18 @@ setWasmPaths("/");
 tf.registerBackend("plain webgl", tf.findBackendFactory("webgl"));
 tf.copyRegisteredKernels("webgl", "plain webgl");
 
-/** WebGL as on phones whose textures hold no more. */
-const HALF_FLOATS = "webgl of half floats";
+/** WebGL with less than shaders of our own need, as flags say it. */
+const LESS: Readonly<Record<string, [flag: string, value: boolean | number]>> = {
+  "webgl of half floats": ["WEBGL_RENDER_FLOAT32_ENABLED", false],
+  "webgl 1": ["WEBGL_VERSION", 1],
+};
 
 Object.assign(globalThis, {
   scenarios,
   use: async (backend: string): Promise<boolean> => {
-    if (backend === HALF_FLOATS) tf.env().set("WEBGL_RENDER_FLOAT32_ENABLED", false);
-    const name = backend === HALF_FLOATS ? "webgl" : backend;
+    const less = LESS[backend];
+    if (less !== undefined) tf.env().set(...less);
+    const name = less === undefined ? backend : "webgl";
     return (await tf.setBackend(name)) && (await tf.ready(), true);
   },
 });
