@@ -2,6 +2,8 @@
 import type { Quotient } from "../../decide/rules/rule.js";
 import { NO_LIMIT, UNIT } from "./device-decide.js";
 import type { StepNorms } from "./device-decide.js";
+import { GLSL } from "./shader-language.js";
+import { combinedNormsCode } from "./shader-norms.js";
 import type { Tensor, TensorFlow, TensorInfo } from "./tensorflow.js";
 import { INDEX, PLACE, texelShape } from "./webgl-backend.js";
 import type { Shader, WebGLRunner } from "./webgl-backend.js";
@@ -117,28 +119,18 @@ function addUpCode(layers: number): string {
     const name = String(i);
     return `if (layer == ${name}) { setOutput(addedUp(parts${name})); }`;
   });
+  const loop = (body: string): string => `
+  for (int y = 0; y < size.y; y++) {
+    for (int x = 0; x < size.x; x++) {
+      vec4 part = texelFetch(parts, ivec2(x, y), 0);
+      ${body}
+    }
+  }`;
   return `
 ${NORMS}
 vec4 addedUp(sampler2D parts) {
   ivec2 size = textureSize(parts, 0);
-  vec3 largest = vec3(0.0);
-  float finite = 1.0;
-  for (int y = 0; y < size.y; y++) {
-    for (int x = 0; x < size.x; x++) {
-      vec4 part = texelFetch(parts, ivec2(x, y), 0);
-      largest = max(largest, part.xyz);
-      finite = min(finite, part.w);
-    }
-  }
-  vec3 unit = scaleOf(largest);
-  vec3 sums = vec3(0.0);
-  for (int y = 0; y < size.y; y++) {
-    for (int x = 0; x < size.x; x++) {
-      vec3 part = texelFetch(parts, ivec2(x, y), 0).xyz / unit;
-      sums += part * part;
-    }
-  }
-  return vec4(unit * sqrt(sums), finite);
+  ${combinedNormsCode(GLSL, { loop, end: (result) => `return ${result};` })}
 }
 void main() {
   int layer = ${INDEX};

@@ -13,8 +13,9 @@ import type {
   NormsWanted,
 } from "./device-passes.js";
 import type { DeviceEquation } from "./device-scales.js";
-import { factorsOf, GLSL, variantOf } from "./shader-equation.js";
+import { factorsOf, variantOf } from "./shader-equation.js";
 import type { Factors } from "./shader-equation.js";
+import { GLSL } from "./shader-language.js";
 import type { Tensor, TensorFlow, TensorInfo } from "./tensorflow.js";
 import { texelShape, WebGLRunner } from "./webgl-backend.js";
 import type { Shader, Uniform, WebGLBackend } from "./webgl-backend.js";

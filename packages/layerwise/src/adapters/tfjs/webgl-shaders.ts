@@ -2,18 +2,11 @@
  * The shaders that measure a layer, and that make its momentum and weights. They look at texels, four elements at a
  * time, through `load_x(i)`, which gives 0 beyond the layer's edges, and hides whether the momentum is codes.
  */
-import {
-  directionOf,
-  GLSL,
-  LEAST_SUM_BITS,
-  MOST_SUM_BITS,
-  MOVED,
-  nextOf,
-  readFactors,
-  storedOf,
-  updateOf,
-} from "./shader-equation.js";
+import { directionOf, MOVED, nextOf, readFactors, storedOf, updateOf } from "./shader-equation.js";
 import type { EquationVariant } from "./shader-equation.js";
+import { GLSL } from "./shader-language.js";
+import { LEAST_SUM_BITS, MOST_SUM_BITS, normsCode } from "./shader-norms.js";
+import type { Measured } from "./shader-norms.js";
 import { INDEX, PLACE, WIDTH } from "./webgl-backend.js";
 import { decodingCode } from "./webgl-codes.js";
 import { DECIDED } from "./webgl-decided.js";
@@ -27,10 +20,7 @@ export interface Variant extends EquationVariant {
   readonly momentum: "float32" | "blockwise" | null;
 }
 
-export interface MeasureVariant extends Variant {
-  readonly weights: boolean;
-  readonly update: boolean;
-}
+export type MeasureVariant = Variant & Measured;
 
 /** An array of the layer's shape. */
 type ArrayName = "w" | "g" | "m";
@@ -109,7 +99,7 @@ export function readsGradient({ momentum, isNesterov, skipZeros }: Variant): boo
   return momentum === null || isNesterov || skipZeros;
 }
 
-/** From sums of squares to norms: see the shaders for WebGPU, which do the same. */
+/** The functions with which shaders measure. */
 export const NORMS = `
 bool isReliable(float sum) {
   uint bits = floatBitsToUint(sum) & 0x7fffffffu;
@@ -149,18 +139,12 @@ export function measureCode(variant: MeasureVariant): string {
       ${update ? directionOf(GLSL) : ""}
       ${update && hasMomentum ? "vec4 before = load_m(i);" : ""}
       ${update ? `${nextOf(GLSL, hasMomentum)} ${updateOf(GLSL, variant)}` : ""}`;
-  const each = (body: (x: string, place: string) => string): string =>
-    [
-      body("gradient", "x"),
-      weights ? body("weights", "y") : "",
-      update ? body("update", "z") : "",
-    ].join("\n");
   const loop = (body: string): string => `
   at = place(first, size.x);
   for (int start = first; start < extent.z; start += apart) {
     int end = min(start + ${String(RUN)}, extent.z);
     for (int i = start; i < end; i++) {
-      here = (vec2(at) + 0.5) * unit;
+      here = (vec2(at) + 0.5) * texel;
       ${elements}
       ${body}
       at.x++;
@@ -179,28 +163,9 @@ void main() {
   int first = ${INDEX} * ${String(RUN)};
   int apart = ${WIDTH} * ((outTexShape[0] + 1) / 2) * ${String(RUN)};
   ivec2 size = textureSize(g, 0);
-  vec2 unit = 1.0 / vec2(size);
+  vec2 texel = 1.0 / vec2(size);
   ivec2 jump = place(apart - ${String(RUN)}, size.x);
   ivec2 at;
-  vec4 squares_x = vec4(0.0);
-  vec4 squares_y = vec4(0.0);
-  vec4 squares_z = vec4(0.0);
-  ${loop(each((x, place) => `squares_${place} += ${x} * ${x};`))}
-  vec3 sums = vec3(total(squares_x), total(squares_y), total(squares_z));
-  if (${each((_, place) => `isReliable(sums.${place}) &&`)} true) {
-    setOutput(vec4(sqrt(sums), 1.0));
-    return;
-  }
-  vec3 largest = vec3(0.0);
-  float finite = 1.0;
-  ${loop(`
-    ${each((x, place) => `largest.${place} = max(largest.${place}, highest(abs(${x})));`)}
-    if (!isFinite(gradient)) { finite = 0.0; }`)}
-  vec3 divisor = scaleOf(largest);
-  squares_x = vec4(0.0);
-  squares_y = vec4(0.0);
-  squares_z = vec4(0.0);
-  ${loop(each((x, place) => `vec4 s_${place} = ${x} / divisor.${place}; squares_${place} += s_${place} * s_${place};`))}
-  setOutput(vec4(divisor * sqrt(vec3(total(squares_x), total(squares_y), total(squares_z))), finite));
+  ${normsCode(GLSL, variant, { loop, end: (result) => `setOutput(${result});` })}
 }`;
 }

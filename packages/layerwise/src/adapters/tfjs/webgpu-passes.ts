@@ -16,8 +16,9 @@ import type {
   NormsWanted,
 } from "./device-passes.js";
 import type { DeviceEquation } from "./device-scales.js";
-import { factorsOf, variantOf, WGSL } from "./shader-equation.js";
+import { factorsOf, variantOf } from "./shader-equation.js";
 import type { Factors } from "./shader-equation.js";
+import { WGSL } from "./shader-language.js";
 import type { Tensor, TensorFlow } from "./tensorflow.js";
 import { WebGPURunner } from "./webgpu-backend.js";
 import type { Binding, WebGPUBackend } from "./webgpu-backend.js";

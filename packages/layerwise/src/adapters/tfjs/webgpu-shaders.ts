@@ -5,18 +5,11 @@
 import { KEY_SHIFT, LARGEST_REST } from "../../state/code-keys.js";
 import { BLOCK_SIZE } from "../../state/codebook.js";
 import { KEYS, LEAST_BITS } from "./code-table.js";
-import {
-  directionOf,
-  LEAST_SUM_BITS,
-  MOST_SUM_BITS,
-  MOVED,
-  nextOf,
-  readFactors,
-  storedOf,
-  updateOf,
-  WGSL,
-} from "./shader-equation.js";
+import { directionOf, MOVED, nextOf, readFactors, storedOf, updateOf } from "./shader-equation.js";
 import type { EquationVariant } from "./shader-equation.js";
+import { WGSL } from "./shader-language.js";
+import { combinedNormsCode, LEAST_SUM_BITS, MOST_SUM_BITS, normsCode } from "./shader-norms.js";
+import type { Measured } from "./shader-norms.js";
 import { GROUP, MAIN_ARGUMENTS } from "./webgpu-backend.js";
 
 /** Threads of a work group. */
@@ -42,10 +35,7 @@ export interface Variant extends EquationVariant {
   readonly momentum: "float32" | "blockwise" | null;
 }
 
-export interface MeasureVariant extends Variant {
-  readonly weights: boolean;
-  readonly update: boolean;
-}
+export type MeasureVariant = Variant & Measured;
 
 /** An array of the layer's size. */
 type ArrayName = "w" | "g" | "m";
@@ -116,11 +106,7 @@ function evaluated(variant: Variant): string {
   `;
 }
 
-/**
- * From a thread's sums of squares to norms. A sum well inside float32's range is right, and says that all elements
- * are finite; else there is a second look, scaled by the largest magnitude. Shaders may take it that there is no NaN
- * and no infinity, so both are told by their bits.
- */
+/** The functions with which shaders measure. */
 const NORMS = `
   const LEAST = ${String(LEAST_SUM_BITS)}u;
   const MOST = ${String(MOST_SUM_BITS)}u;
@@ -154,12 +140,6 @@ export function measureCode(variant: MeasureVariant): string {
   const elements = update
     ? evaluated(variant)
     : `let gradient = load_g(i); ${weights ? "let weights = load_w(i);" : ""}`;
-  const each = (body: (x: string, place: string) => string): string =>
-    [
-      body("gradient", "x"),
-      weights ? body("weights", "y") : "",
-      update ? body("update", "z") : "",
-    ].join("\n");
   const loop = (body: string): string => `
     for (var i = base; i < end; i += ${String(WORKGROUP)}u) {
       ${elements}
@@ -177,31 +157,17 @@ export function measureCode(variant: MeasureVariant): string {
     ${update ? readFactors(WGSL, variant) : ""}
     let base = ${GROUP} * ${String(WORKGROUP * MEASURED)}u + thread;
     let end = min(${quads(variant)}, base + ${String(WORKGROUP * MEASURED)}u);
-    var squares_x = vec4<f32>(0.0);
-    var squares_y = vec4<f32>(0.0);
-    var squares_z = vec4<f32>(0.0);
-    ${loop(each((x, place) => `squares_${place} += ${x} * ${x};`))}
-    let sums = vec3<f32>(total(squares_x), total(squares_y), total(squares_z));
-    if (${each((_, place) => `isReliable(sums.${place}) &&`)} true) {
-      result[index] = vec4<f32>(sqrt(sums), 1.0);
-      return;
-    }
-    var largest = vec3<f32>(0.0);
-    var finite = 1.0;
-    ${loop(`
-      ${each((x, place) => `largest.${place} = max(largest.${place}, highest(abs(${x})));`)}
-      if (!isFinite(gradient)) { finite = 0.0; }`)}
-    let scale = scaleOf(largest);
-    squares_x = vec4<f32>(0.0);
-    squares_y = vec4<f32>(0.0);
-    squares_z = vec4<f32>(0.0);
-    ${loop(each((x, place) => `let s_${place} = ${x} / scale.${place}; squares_${place} += s_${place} * s_${place};`))}
-    result[index] = vec4<f32>(scale * sqrt(vec3<f32>(total(squares_x), total(squares_y), total(squares_z))), finite);
+    ${normsCode(WGSL, variant, { loop, end: (result) => `result[index] = ${result};` })}
   }`;
 }
 
 /** Fewer partial results. */
 export function combineCode(): string {
+  const loop = (body: string): string => `
+    for (var i = base; i < end; i++) {
+      let part = parts[i];
+      ${body}
+    }`;
   return `
   ${NORMS}
   @compute @workgroup_size(${String(WORKGROUP)})
@@ -210,19 +176,7 @@ export function combineCode(): string {
     if (index >= arrayLength(&result)) { return; }
     let base = index * ${String(COMBINED)}u;
     let end = min(arrayLength(&parts), base + ${String(COMBINED)}u);
-    var largest = vec3<f32>(0.0);
-    var finite = 1.0;
-    for (var i = base; i < end; i++) {
-      largest = max(largest, parts[i].xyz);
-      finite = min(finite, parts[i].w);
-    }
-    let scale = scaleOf(largest);
-    var sums = vec3<f32>(0.0);
-    for (var i = base; i < end; i++) {
-      let x = parts[i].xyz / scale;
-      sums += x * x;
-    }
-    result[index] = vec4<f32>(scale * sqrt(sums), finite);
+    ${combinedNormsCode(WGSL, { loop, end: (result) => `result[index] = ${result};` })}
   }`;
 }
 
