@@ -5,9 +5,9 @@ import type { StepReport } from "../../lars.js";
 import type { LARSOptions } from "../../options.js";
 import type { Schedule } from "../../schedules.js";
 import type { LayerState } from "../../state/saved-state.js";
-import { DeviceStepper } from "./device-stepper.js";
-import { HostStepper } from "./host-stepper.js";
-import { liveMemory } from "./live-values.js";
+import { DeviceStepper } from "./device/stepper.js";
+import { liveMemory } from "./host/live-values.js";
+import { HostStepper } from "./host/stepper.js";
 import {
   checkVariableOptions,
   fromConfig,

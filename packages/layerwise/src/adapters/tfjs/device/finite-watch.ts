@@ -2,9 +2,9 @@
  * Finds out, some steps later, that a gradient was not finite. Flags are collected on the device, and read when
  * the event loop comes to it; one reading is under way at a time.
  */
-import { NonFiniteGradientError } from "../../errors.js";
-import type { Slot } from "./stepper.js";
-import type { Tensor, TensorFlow } from "./tensorflow.js";
+import { NonFiniteGradientError } from "../../../errors.js";
+import type { Slot } from "../stepper.js";
+import type { Tensor, TensorFlow } from "../tensorflow.js";
 
 export class FiniteWatch {
   readonly #tf: TensorFlow;

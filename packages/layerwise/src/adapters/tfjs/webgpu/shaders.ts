@@ -2,15 +2,22 @@
  * The shaders of the two passes. They look at four elements at a time, quads, through `load_x(i)` and `store_x(i)`,
  * which hide whether an array can be read in fours, and whether the momentum is codes.
  */
-import { KEY_SHIFT, LARGEST_REST } from "../../state/code-keys.js";
-import { BLOCK_SIZE } from "../../state/codebook.js";
-import { KEYS, LEAST_BITS } from "./code-table.js";
-import { directionOf, MOVED, nextOf, readFactors, storedOf, updateOf } from "./shader-equation.js";
-import type { EquationVariant } from "./shader-equation.js";
-import { WGSL } from "./shader-language.js";
-import { combinedNormsCode, LEAST_SUM_BITS, MOST_SUM_BITS, normsCode } from "./shader-norms.js";
-import type { Measured } from "./shader-norms.js";
-import { GROUP, MAIN_ARGUMENTS } from "./webgpu-backend.js";
+import { KEY_SHIFT, LARGEST_REST } from "../../../state/code-keys.js";
+import { BLOCK_SIZE } from "../../../state/codebook.js";
+import { KEYS, LEAST_BITS } from "../shaders/code-table.js";
+import {
+  directionOf,
+  MOVED,
+  nextOf,
+  readFactors,
+  storedOf,
+  updateOf,
+} from "../shaders/equation.js";
+import type { EquationVariant } from "../shaders/equation.js";
+import { WGSL } from "../shaders/language.js";
+import { combinedNormsCode, LEAST_SUM_BITS, MOST_SUM_BITS, normsCode } from "../shaders/norms.js";
+import type { Measured } from "../shaders/norms.js";
+import { GROUP, MAIN_ARGUMENTS } from "./backend.js";
 
 /** Threads of a work group. */
 export const WORKGROUP = 128;

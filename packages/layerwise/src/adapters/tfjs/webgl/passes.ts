@@ -2,30 +2,30 @@
  * The two passes on WebGL, by shaders of our own. Measuring reads gradient, weights and momentum once; applying makes the
  * new momentum, and from it the new weights and, with 8 bits, absmax and codes.
  */
-import type { StepNorms } from "./device-decide.js";
-import { PACKED_FOR_TEXELS } from "./device-momentum.js";
-import type { DeviceBlockwiseMomentum, DeviceMomentum } from "./device-momentum.js";
+import type { StepNorms } from "../device/decide.js";
+import { PACKED_FOR_TEXELS } from "../device/momentum.js";
+import type { DeviceBlockwiseMomentum, DeviceMomentum } from "../device/momentum.js";
 import type {
   Decided,
   DevicePasses,
   LayerPasses,
   LayerTensors,
   NormsWanted,
-} from "./device-passes.js";
-import type { DeviceEquation } from "./device-scales.js";
-import { factorsOf, variantOf } from "./shader-equation.js";
-import type { Factors } from "./shader-equation.js";
-import { GLSL } from "./shader-language.js";
-import type { Tensor, TensorFlow, TensorInfo } from "./tensorflow.js";
-import { texelShape, WebGLRunner } from "./webgl-backend.js";
-import type { Shader, Uniform, WebGLBackend } from "./webgl-backend.js";
-import { absmaxCode, codesCode, tablesOn, tableUniforms, touchedCode } from "./webgl-codes.js";
-import { DecidedTexels } from "./webgl-decided.js";
-import { layoutOf } from "./webgl-layout.js";
-import type { Layout } from "./webgl-layout.js";
-import { WebGLNorms } from "./webgl-norms.js";
-import { measureCode, momentumCode, readsGradient, weightsCode } from "./webgl-shaders.js";
-import type { Variant } from "./webgl-shaders.js";
+} from "../device/passes.js";
+import type { DeviceEquation } from "../device/scales.js";
+import { factorsOf, variantOf } from "../shaders/equation.js";
+import type { Factors } from "../shaders/equation.js";
+import { GLSL } from "../shaders/language.js";
+import type { Tensor, TensorFlow, TensorInfo } from "../tensorflow.js";
+import { texelShape, WebGLRunner } from "./backend.js";
+import type { Shader, Uniform, WebGLBackend } from "./backend.js";
+import { absmaxCode, codesCode, tablesOn, tableUniforms, touchedCode } from "./codes.js";
+import { DecidedTexels } from "./decided.js";
+import { layoutOf } from "./layout.js";
+import type { Layout } from "./layout.js";
+import { WebGLNorms } from "./norms.js";
+import { measureCode, momentumCode, readsGradient, weightsCode } from "./shaders.js";
+import type { Variant } from "./shaders.js";
 
 /** Texels that a partial result is over, at least, and how many partial results there are in a row and a column, at most. */
 const MEASURED = 256;

@@ -1,6 +1,6 @@
 /** How a layer's elements lie in texels, and the GLSL that finds them. */
-import { texelShape } from "./webgl-backend.js";
-import type { TexelShape, Uniform } from "./webgl-backend.js";
+import { texelShape } from "./backend.js";
+import type { TexelShape, Uniform } from "./backend.js";
 
 /**
  * Texels at a layer's edges are not full where rows or columns are odd in number. "none": all are full. "row": the layer

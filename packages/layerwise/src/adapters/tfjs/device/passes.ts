@@ -1,10 +1,10 @@
 /** The two passes of a step, measure and apply, on tensors of a device: by tensor operations here. */
-import { TensorNorms } from "./device-decide.js";
-import type { StepNorms } from "./device-decide.js";
-import { decode, encode, PACKED_IN_THREES } from "./device-momentum.js";
-import type { DeviceMomentum, Packing } from "./device-momentum.js";
-import type { DeviceEquation, DeviceFactor } from "./device-scales.js";
-import type { Tensor, TensorFlow, Variable } from "./tensorflow.js";
+import type { Tensor, TensorFlow, Variable } from "../tensorflow.js";
+import { TensorNorms } from "./decide.js";
+import type { StepNorms } from "./decide.js";
+import { decode, encode, PACKED_IN_THREES } from "./momentum.js";
+import type { DeviceMomentum, Packing } from "./momentum.js";
+import type { DeviceEquation, DeviceFactor } from "./scales.js";
 
 /** What a layer's step reads and writes. */
 export interface LayerTensors {

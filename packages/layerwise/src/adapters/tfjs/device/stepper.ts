@@ -2,32 +2,32 @@
  * A step on webgl, webgpu, tfjs-node and any backend whose memory JavaScript can't reach. Norms, decisions and state
  * stay there; nothing is read back within a step.
  */
-import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
-import { ruleOf } from "../../decide/trust-ratio.js";
-import { directionEquation, unscaledEquation, updateEquation } from "../../equation.js";
-import { referenceKernel } from "../../kernels/reference.js";
-import { rateAt } from "../../lars.js";
-import { momentumAs, wantedMomentum } from "../../layer.js";
-import type { Hyperparameters, LARSOptions } from "../../options.js";
-import type { LayerState, StateDict } from "../../state/saved-state.js";
-import { StepCounts } from "./device-counts.js";
-import { clipToPercentile, emptyHistory, globalClipScales } from "./device-decide.js";
-import type { StepNorms } from "./device-decide.js";
-import { download, tensorsOf, upload } from "./device-momentum.js";
-import type { DeviceMomentum } from "./device-momentum.js";
-import { norm, TensorPasses } from "./device-passes.js";
-import type { DevicePasses, LayerPasses } from "./device-passes.js";
-import { DeviceScales, scaled } from "./device-scales.js";
-import type { DeviceEquation } from "./device-scales.js";
+import { PERCENTILE_OFF } from "../../../decide/percentile-clipping.js";
+import { ruleOf } from "../../../decide/trust-ratio.js";
+import { directionEquation, unscaledEquation, updateEquation } from "../../../equation.js";
+import { referenceKernel } from "../../../kernels/reference.js";
+import { rateAt } from "../../../lars.js";
+import { momentumAs, wantedMomentum } from "../../../layer.js";
+import type { Hyperparameters, LARSOptions } from "../../../options.js";
+import type { LayerState, StateDict } from "../../../state/saved-state.js";
+import { hyperparametersOf } from "../options.js";
+import type { CoreClass } from "../options.js";
+import type { Slot, Stepper, VariableStep } from "../stepper.js";
+import type { Tensor, TensorData, TensorFlow } from "../tensorflow.js";
+import { webGLBackendOf } from "../webgl/backend.js";
+import { WebGLPasses } from "../webgl/passes.js";
+import { isWebGPUBackend } from "../webgpu/backend.js";
+import { WebGPUPasses } from "../webgpu/passes.js";
+import { clipToPercentile, emptyHistory, globalClipScales } from "./decide.js";
+import type { StepNorms } from "./decide.js";
 import { FiniteWatch } from "./finite-watch.js";
-import { hyperparametersOf } from "./options.js";
-import type { CoreClass } from "./options.js";
-import type { Slot, Stepper, VariableStep } from "./stepper.js";
-import type { Tensor, TensorData, TensorFlow } from "./tensorflow.js";
-import { webGLBackendOf } from "./webgl-backend.js";
-import { WebGLPasses } from "./webgl-passes.js";
-import { isWebGPUBackend } from "./webgpu-backend.js";
-import { WebGPUPasses } from "./webgpu-passes.js";
+import { download, tensorsOf, upload } from "./momentum.js";
+import type { DeviceMomentum } from "./momentum.js";
+import { norm, TensorPasses } from "./passes.js";
+import type { DevicePasses, LayerPasses } from "./passes.js";
+import { DeviceScales, scaled } from "./scales.js";
+import type { DeviceEquation } from "./scales.js";
+import { StepCounts } from "./step-counts.js";
 
 /** A variable's state; the tensors are kept until a step replaces them. */
 interface DeviceLayer {

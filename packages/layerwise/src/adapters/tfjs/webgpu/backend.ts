@@ -4,7 +4,7 @@
  *
  * Source: tfjs-backend-webgpu 4.22 (`backend_webgpu.ts`: `runWebGPUProgram`, `recordAndSubmit`, `uploadToGPU`).
  */
-import type { Backend, Tensor, TensorFlow, TensorInfo } from "./tensorflow.js";
+import type { Backend, Tensor, TensorFlow, TensorInfo } from "../tensorflow.js";
 
 /** What the backend knows of a buffer. */
 interface BufferData {

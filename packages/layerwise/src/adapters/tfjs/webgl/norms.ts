@@ -1,13 +1,13 @@
 /** What a step decides by shaders on WebGL, for all layers at once: norms of what they measured, and trust ratios. */
-import type { Quotient } from "../../decide/rules/rule.js";
-import { NO_LIMIT, UNIT } from "./device-decide.js";
-import type { StepNorms } from "./device-decide.js";
-import { GLSL } from "./shader-language.js";
-import { combinedNormsCode } from "./shader-norms.js";
-import type { Tensor, TensorFlow, TensorInfo } from "./tensorflow.js";
-import { INDEX, PLACE, texelShape } from "./webgl-backend.js";
-import type { Shader, WebGLRunner } from "./webgl-backend.js";
-import { NORMS } from "./webgl-shaders.js";
+import type { Quotient } from "../../../decide/rules/rule.js";
+import { NO_LIMIT, UNIT } from "../device/decide.js";
+import type { StepNorms } from "../device/decide.js";
+import { GLSL } from "../shaders/language.js";
+import { combinedNormsCode } from "../shaders/norms.js";
+import type { Tensor, TensorFlow, TensorInfo } from "../tensorflow.js";
+import { INDEX, PLACE, texelShape } from "./backend.js";
+import type { Shader, WebGLRunner } from "./backend.js";
+import { NORMS } from "./shaders.js";
 
 /** Layers whose partial results one shader adds up: each is a texture, of which WebGL 2 allows 16. */
 const ADDED_UP = 12;

@@ -2,7 +2,7 @@
  * How shaders measure, in their words. They bring functions of their language: `isReliable(sum)`, `isFinite(vec4)`,
  * `scaleOf(vec3)`, which is 1 instead of 0, `highest(vec4)` and `total(vec4)`.
  */
-import type { Language } from "./shader-language.js";
+import type { Language } from "./language.js";
 
 /** What is measured beside the gradient. */
 export interface Measured {

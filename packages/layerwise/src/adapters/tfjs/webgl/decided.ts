@@ -1,8 +1,8 @@
 /** What a step has decided, as shaders for WebGL look it up: scales, and whether anything is to be written. */
-import type { Decided } from "./device-passes.js";
-import type { Tensor, TensorInfo } from "./tensorflow.js";
-import { INDEX, PLACE, texelShape } from "./webgl-backend.js";
-import type { WebGLRunner } from "./webgl-backend.js";
+import type { Decided } from "../device/passes.js";
+import type { Tensor, TensorInfo } from "../tensorflow.js";
+import { INDEX, PLACE, texelShape } from "./backend.js";
+import type { WebGLRunner } from "./backend.js";
 
 /** Scales of a row of texels. */
 const IN_ROW = 64;

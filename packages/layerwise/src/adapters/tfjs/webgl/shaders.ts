@@ -2,16 +2,23 @@
  * The shaders that measure a layer, and that make its momentum and weights. They look at texels, four elements at a
  * time, through `load_x(i)`, which gives 0 beyond the layer's edges, and hides whether the momentum is codes.
  */
-import { directionOf, MOVED, nextOf, readFactors, storedOf, updateOf } from "./shader-equation.js";
-import type { EquationVariant } from "./shader-equation.js";
-import { GLSL } from "./shader-language.js";
-import { LEAST_SUM_BITS, MOST_SUM_BITS, normsCode } from "./shader-norms.js";
-import type { Measured } from "./shader-norms.js";
-import { INDEX, PLACE, WIDTH } from "./webgl-backend.js";
-import { decodingCode } from "./webgl-codes.js";
-import { DECIDED } from "./webgl-decided.js";
-import { ELEMENTS } from "./webgl-layout.js";
-import type { Edges } from "./webgl-layout.js";
+import {
+  directionOf,
+  MOVED,
+  nextOf,
+  readFactors,
+  storedOf,
+  updateOf,
+} from "../shaders/equation.js";
+import type { EquationVariant } from "../shaders/equation.js";
+import { GLSL } from "../shaders/language.js";
+import { LEAST_SUM_BITS, MOST_SUM_BITS, normsCode } from "../shaders/norms.js";
+import type { Measured } from "../shaders/norms.js";
+import { INDEX, PLACE, WIDTH } from "./backend.js";
+import { decodingCode } from "./codes.js";
+import { DECIDED } from "./decided.js";
+import { ELEMENTS } from "./layout.js";
+import type { Edges } from "./layout.js";
 
 /** What of a layer changes the code, not its numbers. */
 export interface Variant extends EquationVariant {

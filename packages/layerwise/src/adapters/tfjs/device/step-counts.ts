@@ -1,6 +1,6 @@
 /** How many steps each variable has made: in one tensor of the device, which alone knows the steps that were skipped. */
-import type { Slot } from "./stepper.js";
-import type { Tensor, TensorFlow } from "./tensorflow.js";
+import type { Slot } from "../stepper.js";
+import type { Tensor, TensorFlow } from "../tensorflow.js";
 
 export class StepCounts {
   readonly #tf: TensorFlow;

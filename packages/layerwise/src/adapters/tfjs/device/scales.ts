@@ -1,6 +1,6 @@
 /** Numbers that the device decides, for all layers of a step in one tensor: shaders and operations look them up. */
-import type { UpdateEquation } from "../../kernels/kernel.js";
-import type { Tensor, TensorFlow } from "./tensorflow.js";
+import type { UpdateEquation } from "../../../kernels/kernel.js";
+import type { Tensor, TensorFlow } from "../tensorflow.js";
 
 /** A factor of an equation: a number, or one times some of the {@link DeviceScales}. */
 export type DeviceFactor = number | { readonly times: number; readonly at: readonly number[] };

@@ -1,24 +1,24 @@
 /** A step by the core's kernels, on tensors whose memory JavaScript can reach: the backends cpu and wasm. */
-import { CHUNK_SIZE } from "../../kernels/kernel.js";
-import type { Kernel } from "../../kernels/kernel.js";
-import { foreignKernel } from "../../kernels/wasm/foreign-heap.js";
-import type { ForeignHeap } from "../../kernels/wasm/foreign-heap.js";
-import { MOST_CHUNKS } from "../../kernels/wasm/staging.js";
-import { availableCores } from "../../kernels/wasm/worker-host.js";
-import type { LARS, StepReport } from "../../lars.js";
-import { wantedMomentum } from "../../layer.js";
-import type { MomentumKind } from "../../layer.js";
-import type { LARSOptions } from "../../options.js";
-import type { ParamGroup, ParamGroupOptions } from "../../param-group.js";
-import { Parameter, rebind } from "../../parameter.js";
-import { blockCount } from "../../state/blockwise.js";
-import type { LayerState, StateDict } from "../../state/saved-state.js";
+import { CHUNK_SIZE } from "../../../kernels/kernel.js";
+import type { Kernel } from "../../../kernels/kernel.js";
+import { foreignKernel } from "../../../kernels/wasm/foreign-heap.js";
+import type { ForeignHeap } from "../../../kernels/wasm/foreign-heap.js";
+import { MOST_CHUNKS } from "../../../kernels/wasm/staging.js";
+import { availableCores } from "../../../kernels/wasm/worker-host.js";
+import type { LARS, StepReport } from "../../../lars.js";
+import { wantedMomentum } from "../../../layer.js";
+import type { MomentumKind } from "../../../layer.js";
+import type { LARSOptions } from "../../../options.js";
+import type { ParamGroup, ParamGroupOptions } from "../../../param-group.js";
+import { Parameter, rebind } from "../../../parameter.js";
+import { blockCount } from "../../../state/blockwise.js";
+import type { LayerState, StateDict } from "../../../state/saved-state.js";
+import { hyperparametersOf } from "../options.js";
+import type { CoreClass } from "../options.js";
+import type { Slot, Stepper, VariableStep } from "../stepper.js";
+import type { Backend, Engine, TensorFlow, Variable } from "../tensorflow.js";
 import { heapOf, liveMemory } from "./live-values.js";
 import type { LiveMemory } from "./live-values.js";
-import { hyperparametersOf } from "./options.js";
-import type { CoreClass } from "./options.js";
-import type { Slot, Stepper, VariableStep } from "./stepper.js";
-import type { Backend, Engine, TensorFlow, Variable } from "./tensorflow.js";
 
 /** More than a layer takes in a job, and more than an allocation wastes. */
 const JOB_BYTES = 512;

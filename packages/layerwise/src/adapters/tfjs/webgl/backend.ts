@@ -4,7 +4,7 @@
  *
  * Source: tfjs-backend-webgl 4.22 (`backend_webgl.ts`: `runWebGLProgram`; `gpgpu_math.ts`: `GPGPUProgram`).
  */
-import type { Backend, Tensor, TensorFlow, TensorInfo } from "./tensorflow.js";
+import type { Backend, Tensor, TensorFlow, TensorInfo } from "../tensorflow.js";
 
 /** What the backend knows of a buffer. */
 interface BufferData {

@@ -2,26 +2,26 @@
  * The two passes on WebGPU, fused: shaders of our own in the backend's queue, on its buffers. Measuring reads
  * gradient, weights and momentum once; applying reads them once more and writes weights and momentum where they are.
  */
-import { BLOCK_SIZE, createDynamicMap } from "../../state/codebook.js";
-import { createCodeTable } from "./code-table.js";
-import { TensorNorms } from "./device-decide.js";
-import type { StepNorms } from "./device-decide.js";
-import { PACKED_IN_FOURS } from "./device-momentum.js";
-import type { DeviceMomentum } from "./device-momentum.js";
+import { BLOCK_SIZE, createDynamicMap } from "../../../state/codebook.js";
+import { TensorNorms } from "../device/decide.js";
+import type { StepNorms } from "../device/decide.js";
+import { PACKED_IN_FOURS } from "../device/momentum.js";
+import type { DeviceMomentum } from "../device/momentum.js";
 import type {
   Decided,
   DevicePasses,
   LayerPasses,
   LayerTensors,
   NormsWanted,
-} from "./device-passes.js";
-import type { DeviceEquation } from "./device-scales.js";
-import { factorsOf, variantOf } from "./shader-equation.js";
-import type { Factors } from "./shader-equation.js";
-import { WGSL } from "./shader-language.js";
-import type { Tensor, TensorFlow } from "./tensorflow.js";
-import { WebGPURunner } from "./webgpu-backend.js";
-import type { Binding, WebGPUBackend } from "./webgpu-backend.js";
+} from "../device/passes.js";
+import type { DeviceEquation } from "../device/scales.js";
+import { createCodeTable } from "../shaders/code-table.js";
+import { factorsOf, variantOf } from "../shaders/equation.js";
+import type { Factors } from "../shaders/equation.js";
+import { WGSL } from "../shaders/language.js";
+import type { Tensor, TensorFlow } from "../tensorflow.js";
+import { WebGPURunner } from "./backend.js";
+import type { Binding, WebGPUBackend } from "./backend.js";
 import {
   APPLIED,
   applyCode,
@@ -31,8 +31,8 @@ import {
   MEASURED,
   measureCode,
   WORKGROUP,
-} from "./webgpu-shaders.js";
-import type { Variant } from "./webgpu-shaders.js";
+} from "./shaders.js";
+import type { Variant } from "./shaders.js";
 
 /** Numbers of a partial result: ‖g‖, ‖w‖, ‖u‖, and 1 where all of g is finite. */
 const PARTS = 4;

@@ -2,7 +2,7 @@
  * The nearest code by one look-up: a table over magnitudes' exponents and top mantissa bits. On SwiftShader a search
  * by halves took 32 ns an element, eight look-ups of which each waits for the last.
  */
-import { codesOfKey, KEY_SHIFT, SIGN_KEY } from "../../state/code-keys.js";
+import { codesOfKey, KEY_SHIFT, SIGN_KEY } from "../../../state/code-keys.js";
 
 /** Bits of 2^-22, below the first midpoint (2.75e-7): smaller magnitudes have the code of 0. */
 export const LEAST_BITS = 0x34800000;

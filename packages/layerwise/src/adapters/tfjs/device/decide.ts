@@ -2,10 +2,10 @@
  * Decisions on tensors: the twins of decide/ for numbers that stay on a device. Trust-ratio rules have none,
  * they arrive as quotients.
  */
-import { EPSILON } from "../../decide/global-clipping.js";
-import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
-import type { Quotient } from "../../decide/rules/rule.js";
-import type { Tensor, TensorFlow } from "./tensorflow.js";
+import { EPSILON } from "../../../decide/global-clipping.js";
+import { HISTORY_LENGTH } from "../../../decide/percentile-clipping.js";
+import type { Quotient } from "../../../decide/rules/rule.js";
+import type { Tensor, TensorFlow } from "../tensorflow.js";
 
 /** The norms of all layers: [layers] each, 0 where a layer's rule needs none. */
 export interface DeviceNorms {

@@ -1,12 +1,12 @@
 /** 8-bit momentum in shaders for WebGL: codes are read three to a number, and made from the new momentum. */
-import { KEY_SHIFT, LARGEST_REST } from "../../state/code-keys.js";
-import { BLOCK_SIZE, createDynamicMap } from "../../state/codebook.js";
-import { createCodeTable, KEYS, LEAST_BITS } from "./code-table.js";
-import type { TensorInfo } from "./tensorflow.js";
-import { PLACE } from "./webgl-backend.js";
-import type { Uniform, WebGLBackend } from "./webgl-backend.js";
-import { ELEMENTS, IN_ORDER } from "./webgl-layout.js";
-import type { Edges } from "./webgl-layout.js";
+import { KEY_SHIFT, LARGEST_REST } from "../../../state/code-keys.js";
+import { BLOCK_SIZE, createDynamicMap } from "../../../state/codebook.js";
+import { createCodeTable, KEYS, LEAST_BITS } from "../shaders/code-table.js";
+import type { TensorInfo } from "../tensorflow.js";
+import { PLACE } from "./backend.js";
+import type { Uniform, WebGLBackend } from "./backend.js";
+import { ELEMENTS, IN_ORDER } from "./layout.js";
+import type { Edges } from "./layout.js";
 
 /** Texels of a row of the table, a power of two, and its rows. */
 const TABLE_WIDTH = 64;

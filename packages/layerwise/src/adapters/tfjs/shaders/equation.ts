@@ -1,6 +1,6 @@
 /** The equation of a step, in shaders' words. */
-import type { DeviceEquation } from "./device-scales.js";
-import type { Language } from "./shader-language.js";
+import type { DeviceEquation } from "../device/scales.js";
+import type { Language } from "./language.js";
 
 /** What of an equation changes a shader's code, not its numbers. */
 export interface EquationVariant {
