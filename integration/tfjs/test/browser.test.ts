@@ -128,6 +128,15 @@ describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", () => {
     );
   });
 
+  it("runs its shaders where TensorFlow.js does not pack textures", async () => {
+    const page = await chromium.open("webgl without packing");
+    // Not percentile clipping: TensorFlow.js' tf.slice of one dimension does not compile there.
+    for (const name of ["the default rule, momentum, decay", "8 bits", "skipZeros"]) {
+      expect(await page.run("trajectory", name, 10, oddShapes), name).toBeLessThan(1e-5);
+    }
+    await page.page.close();
+  });
+
   describe("webgl where the shaders can't run", () => {
     it("runs by tensor operations as a backend that the adapter does not know", async () => {
       const page = await chromium.open("plain webgl");

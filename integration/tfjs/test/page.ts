@@ -9,10 +9,11 @@ setWasmPaths("/");
 tf.registerBackend("plain webgl", tf.findBackendFactory("webgl"));
 tf.copyRegisteredKernels("webgl", "plain webgl");
 
-/** WebGL with less than shaders of our own need, as flags say it. */
+/** WebGL with less than it has here, as flags say it. */
 const LESS: Readonly<Record<string, [flag: string, value: boolean | number]>> = {
   "webgl of half floats": ["WEBGL_RENDER_FLOAT32_ENABLED", false],
   "webgl 1": ["WEBGL_VERSION", 1],
+  "webgl without packing": ["WEBGL_PACK", false],
 };
 
 Object.assign(globalThis, {
