@@ -46,6 +46,8 @@ export type PageKind = "plain" | "isolated";
 export interface Chromium {
   /** A page on whose engine a backend is set. */
   open(backend: string, kind?: PageKind): Promise<ScenarioPage>;
+  /** A page without anything on it. */
+  blank(): Promise<Page>;
   close(): Promise<void>;
 }
 
@@ -65,6 +67,7 @@ export async function startChromium(): Promise<Chromium> {
       if (isSet !== true) throw new Error(`the page has no backend ${backend}`);
       return new ScenarioPage(page, backend);
     },
+    blank: () => browser.newPage(),
     close: async () => {
       await browser.close();
       server.close();
