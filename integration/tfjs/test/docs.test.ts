@@ -16,13 +16,14 @@ function swapIn(page: string): string {
 
 /** Before it, the model that a reader has; after it, what the reader does next. Imports may stand anywhere. */
 const program = (swap: string): string => `
+  const kernelInitializer = tf.initializers.glorotUniform({ seed: 1 });
   const model = tf.sequential({
-    layers: [tf.layers.dense({ inputShape: [4], units: 3, activation: "softmax" })],
+    layers: [tf.layers.dense({ inputShape: [4], units: 3, activation: "softmax", kernelInitializer })],
   });
   ${swap}
   const x = tf.randomUniform([64, 4], -1, 1, "float32", 1);
   const y = tf.oneHot(tf.argMax(tf.slice(x, [0, 0], [64, 3]), 1), 3);
-  const { history } = await model.fit(x, y, { epochs: 30, verbose: 0 });
+  const { history } = await model.fit(x, y, { epochs: 30, shuffle: false, verbose: 0 });
   console.log(JSON.stringify(history.loss));
 `;
 

@@ -45,7 +45,9 @@ describe.skipIf(!hasBrowser("script-tag.test.ts"))("in Chromium", () => {
     const after = `
       const x = tf.randomUniform([64, 4], -1, 1, "float32", 1);
       const y = tf.oneHot(tf.argMax(tf.slice(x, [0, 0], [64, 3]), 1), 3);
-      globalThis.losses = model.fit(x, y, { epochs: 20, verbose: 0 }).then(({ history }) => history.loss);
+      model.setWeights([tf.randomUniform([4, 3], -1, 1, "float32", 2), tf.zeros([3])]);
+      globalThis.losses = model
+        .fit(x, y, { epochs: 20, shuffle: false, verbose: 0 }).then(({ history }) => history.loss);
     </script>`;
     await page.setContent(printedPage().replace(/<\/script>\s*$/, after));
     await page.waitForFunction("globalThis.losses !== undefined");
