@@ -98,6 +98,8 @@ const script = `
   import * as library from "layerwise";
   globalThis.run = (kernel) => (${scenario.toString()})(library, kernel);
   globalThis.outcome = globalThis.run();
+  // As a worker: once more, when workers of its own have come up.
+  if (globalThis.document === undefined) setTimeout(() => postMessage(globalThis.run()), 500);
 `;
 
 describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", { timeout: TIMEOUT_MS }, () => {
@@ -152,6 +154,24 @@ describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", { timeout: TIMEOU
       return run();
     });
     expect(outcome.digests).toEqual(expected.digests);
+    await page.close();
+  });
+
+  it("steps in a Web Worker as in the page, with workers of its own", async () => {
+    const page = await open("/isolated");
+    const outcome = await page.evaluate(async () => {
+      const worker = new Worker("/bundle.js", { type: "module" });
+      return new Promise<Outcome>((resolve, reject) => {
+        worker.onmessage = ({ data }: MessageEvent<Outcome>) => {
+          resolve(data);
+        };
+        worker.onerror = ({ message }) => {
+          reject(new Error(message));
+        };
+      });
+    });
+    const cores = await page.evaluate(() => navigator.hardwareConcurrency);
+    expect(outcome).toMatchObject({ digests: expected.digests, threads: cores });
     await page.close();
   });
 

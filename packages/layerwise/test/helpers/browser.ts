@@ -42,7 +42,13 @@ export async function serve(
 ): Promise<Server> {
   const server = createServer(({ url = "" }, response) => {
     if (url === "/bundle.js") {
-      response.writeHead(200, { "Content-Type": "text/javascript" }).end(script);
+      response
+        .writeHead(200, {
+          "Content-Type": "text/javascript",
+          // As a worker's script it must say so itself.
+          "Cross-Origin-Embedder-Policy": "require-corp",
+        })
+        .end(script);
     } else if (pages[url] !== undefined) {
       response
         .writeHead(200, { "Content-Type": "text/html", ...pages[url] })
