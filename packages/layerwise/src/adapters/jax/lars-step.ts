@@ -197,8 +197,8 @@ function layerStep(step: ClippedStep, { count, made, rate }: SharedStep): LayerO
   let direction = decayed(clipped, weights, values.weightDecay, zeros);
   const isSmall = isSmallOnGpu(gradient.size);
   const factorOf = (factor: np.Array): np.Array => {
-    const made0 = np.where(isMade(made), factor, 0);
-    return isSmall ? made0 : computedOnce(made0);
+    const ifMade = np.where(isMade(made), factor, 0);
+    return isSmall ? ifMade : computedOnce(ifMade);
   };
   if (placement !== "after") {
     const ratio = ratioOf(direction);

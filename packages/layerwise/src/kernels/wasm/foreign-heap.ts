@@ -1,6 +1,6 @@
 /** The memory of another WebAssembly program, where kernels reach its arrays without a copy. */
 import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../kernel.js";
-import { allocateIn, freeMomentum } from "./heap-momentum.js";
+import { allocateIn } from "./heap-momentum.js";
 import { isShared } from "./heap.js";
 import type { Heap } from "./heap.js";
 import type { Pass } from "./job.js";
@@ -77,40 +77,23 @@ export class ForeignHeap implements Heap {
 /** Passes over layers in one such memory: on threads where it is shared, else on the caller's alone. */
 class ForeignRunner implements PassRunner {
   readonly #workspace: Workspace;
-  readonly #pool: ThreadPool;
+  readonly pool: ThreadPool;
 
   constructor(heap: Heap) {
     this.#workspace = new Workspace(heap);
-    this.#pool = new ThreadPool(this.#workspace.instance, this.#workspace.job);
+    this.pool = new ThreadPool(this.#workspace.instance, this.#workspace.job);
   }
 
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[] {
-    return this.#workspace.run(pass, tasks, this.#pool.helpers(mostThreads));
+    return this.#workspace.run(pass, tasks, this.pool.helpers(mostThreads));
   }
 
   allocateMomentum(kind: Momentum["kind"], size: number): Momentum | null {
     return allocateIn(this.#workspace.heap, kind, size);
   }
-
-  releaseMomentum(momentum: Momentum): void {
-    freeMomentum(momentum);
-  }
-
-  threads(most: number): number {
-    return this.#pool.threads(most);
-  }
-
-  acquire(threads: number): void {
-    this.#pool.acquire(threads);
-  }
-
-  dispose(): void {
-    // Tables and jobs stay for the next optimizer on the same memory.
-    this.#pool.release();
-  }
 }
 
-/** A memory is set up once: tables and jobs take 0.3 MB of it. */
+/** A memory is set up once: tables and jobs take 0.3 MB of it, and stay for the next optimizer. */
 const runners = new WeakMap<Heap, ForeignRunner>();
 
 /**

@@ -8,7 +8,7 @@
  */
 import { CHUNK_SIZE, NO_SUMS } from "../kernel.js";
 import type { KernelTask, Momentum, SumsOfSquares } from "../kernel.js";
-import { allocateIn, freeMomentum } from "./heap-momentum.js";
+import { allocateIn } from "./heap-momentum.js";
 import { isShared } from "./heap.js";
 import type { Pass } from "./job.js";
 import { createSharedHeap, createUnsharedHeap } from "./own-heap.js";
@@ -23,13 +23,13 @@ const LEAST_BATCHES = 8;
 export class WasmRuntime implements PassRunner {
   /** Over shared memory, where the platform has it. */
   readonly #main: Workspace;
-  readonly #pool: ThreadPool;
+  readonly pool: ThreadPool;
   #unshared: Workspace | null = null;
 
   /** @throws WebAssembly.CompileError on an engine without WebAssembly SIMD */
   constructor() {
     this.#main = new Workspace(createSharedHeap() ?? createUnsharedHeap());
-    this.#pool = new ThreadPool(this.#main.instance, this.#main.job);
+    this.pool = new ThreadPool(this.#main.instance, this.#main.job);
   }
 
   /** Zeros in the kernels' memory while it lasts, else outside. */
@@ -58,30 +58,14 @@ export class WasmRuntime implements PassRunner {
     return allocateIn(isMain ? heap : this.#alone.heap, kind, size);
   }
 
-  releaseMomentum(momentum: Momentum): void {
-    freeMomentum(momentum);
-  }
-
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[] {
     const isMain = tasks.map((task) => this.#isForMain(task, mostThreads));
     const inMain = tasks.filter((_, index) => isMain[index]);
-    const sums = this.#main.run(pass, inMain, this.#pool.helpers(mostThreads));
+    const sums = this.#main.run(pass, inMain, this.pool.helpers(mostThreads));
     if (inMain.length === tasks.length) return sums;
     const others = tasks.filter((_, index) => isMain[index] === false);
     const [ours, theirs] = [sums.values(), this.#alone.run(pass, others, null).values()];
     return isMain.map((isOurs) => (isOurs ? ours : theirs).next().value ?? NO_SUMS);
-  }
-
-  threads(most: number): number {
-    return this.#pool.threads(most);
-  }
-
-  acquire(threads: number): void {
-    this.#pool.acquire(threads);
-  }
-
-  dispose(): void {
-    this.#pool.release();
   }
 
   #isForMain(task: KernelTask, mostThreads: number): boolean {
@@ -92,7 +76,7 @@ export class WasmRuntime implements PassRunner {
 
   /** Whether other threads can work on a layer of such a size while the caller copies more of it. */
   #hasHelp(size: number, mostThreads: number): boolean {
-    return this.#pool.threads(mostThreads) > 1 && size >= LEAST_BATCHES * MOST_CHUNKS * CHUNK_SIZE;
+    return this.pool.threads(mostThreads) > 1 && size >= LEAST_BATCHES * MOST_CHUNKS * CHUNK_SIZE;
   }
 
   get #alone(): Workspace {

@@ -2,7 +2,9 @@
 import { NO_SUMS } from "../kernel.js";
 import type { Kernel, KernelTask, Momentum, SumsOfSquares, UpdateEquation } from "../kernel.js";
 import { referenceKernel } from "../reference.js";
+import { freeMomentum } from "./heap-momentum.js";
 import type { Pass } from "./job.js";
+import type { ThreadPool } from "./thread-pool.js";
 
 /** What decides where momentum goes. */
 export interface MomentumPlace {
@@ -14,18 +16,12 @@ export interface MomentumPlace {
 
 /** Who runs passes in WebAssembly: runtime.ts, or a heap of another program's. */
 export interface PassRunner {
+  /** The threads beside the caller's, of all kernels on this runner. */
+  readonly pool: ThreadPool;
   /** One pass over layers whose factors float32 holds. */
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[];
   /** Momentum 0, or null when there is no room. */
   allocateMomentum(kind: Momentum["kind"], size: number, place: MomentumPlace): Momentum | null;
-  /** Gives back what {@link allocateMomentum} returned; other momentum is left alone. */
-  releaseMomentum(momentum: Momentum): void;
-  /** The number of threads to be had, the caller's own included, up to so many. */
-  threads(most: number): number;
-  /** Registers a user, who wants so many threads. */
-  acquire(threads: number): void;
-  /** The end of a user. */
-  dispose(): void;
 }
 
 const SMALLEST_NORMAL = 2 ** -126;
@@ -51,11 +47,11 @@ export class WasmKernel implements Kernel {
   constructor(runner: PassRunner, mostThreads: number) {
     this.#runner = runner;
     this.#mostThreads = mostThreads;
-    runner.acquire(mostThreads);
+    runner.pool.acquire(mostThreads);
   }
 
   get threads(): number {
-    return this.#runner.threads(this.#mostThreads);
+    return this.#runner.pool.threads(this.#mostThreads);
   }
 
   measure(tasks: readonly KernelTask[]): SumsOfSquares[] {
@@ -75,11 +71,11 @@ export class WasmKernel implements Kernel {
   }
 
   releaseMomentum(momentum: Momentum): void {
-    this.#runner.releaseMomentum(momentum);
+    freeMomentum(momentum);
   }
 
   dispose(): void {
-    this.#runner.dispose();
+    this.#runner.pool.release();
   }
 
   #run(pass: Pass, tasks: readonly KernelTask[]): SumsOfSquares[] {

@@ -53,6 +53,8 @@ interface LayerStep {
 /** What a step has decided so far. */
 interface Decisions {
   readonly scales: DeviceScales;
+  /** What each layer has measured, and the norms of all. */
+  readonly measured: readonly Tensor[];
   readonly norms: StepNorms;
 }
 
@@ -129,10 +131,8 @@ export class DeviceStepper implements Stepper {
   #measureAll(steps: readonly LayerStep[]): Decisions {
     const scales = new DeviceScales(this.#tf);
     this.#scaleAccumulation(steps, scales);
-    const norms = this.#passes.norms(
-      steps.map((step) => this.#measure(step, scales, !clips(step.layer.values))),
-    );
-    return { scales, norms };
+    const measured = steps.map((step) => this.#measure(step, scales, !clips(step.layer.values)));
+    return { scales, measured, norms: this.#passes.norms(measured) };
   }
 
   /** Without dampening on a layer's first step, which only the device knows. */
@@ -229,7 +229,7 @@ export class DeviceStepper implements Stepper {
   /** Norms to take ratios of, and what clips ‖g‖. Where clipping changes u, it is measured again. */
   #clippedNorms(
     steps: readonly LayerStep[],
-    { scales, norms }: Decisions,
+    { scales, measured, norms }: Decisions,
   ): { norms: StepNorms; clip: Tensor | null } {
     const tf = this.#tf;
     if (steps.every(({ clipAt }) => clipAt === null)) return { norms, clip: null };
@@ -239,8 +239,11 @@ export class DeviceStepper implements Stepper {
         clipAt === null ? one : tf.reshape(tf.slice(scales.values!, clipAt, 1), []),
       ),
     );
-    const measured = steps.map((step) => this.#measure(step, scales, true));
-    return { norms: this.#passes.norms(measured), clip };
+    if (!steps.some(isMeasuredAgain)) return { norms, clip };
+    const again = steps.map((step, index) =>
+      isMeasuredAgain(step) ? this.#measure(step, scales, true) : measured[index]!,
+    );
+    return { norms: this.#passes.norms(again), clip };
   }
 
   /** Writes weights and momentum, unless a gradient of the step is not finite. */
@@ -400,6 +403,13 @@ function passesOf(tf: TensorFlow): DevicePasses {
 /** Whether the gradient may be clipped, which changes ‖u‖. */
 function clips({ percentileClipping, maxGradNorm }: Hyperparameters): boolean {
   return percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null;
+}
+
+/** Whether a layer's rule asks for ‖u‖, which clipping has changed. */
+function isMeasuredAgain({ clipAt, layer: { values } }: LayerStep): boolean {
+  return (
+    clipAt !== null && ruleOf(values.trustRatio).measures(values.trustRatio).update !== "nothing"
+  );
 }
 
 /** The tensors of a layer's state: the momentum's, then the history. */
