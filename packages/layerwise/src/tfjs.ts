@@ -8,5 +8,5 @@ export type {
   VariablePattern,
 } from "./adapters/tfjs/options.js";
 export type { TensorFlowNamespace } from "./adapters/tfjs/tensorflow.js";
-export type { LARSOptions } from "./options.js";
+export type { LARSOptions } from "./options/options.js";
 export { NonFiniteGradientError } from "./errors.js";

@@ -7,7 +7,7 @@ import * as global from "../../src/decide/global-clipping.js";
 import * as percentile from "../../src/decide/percentile-clipping.js";
 import * as scalar from "../../src/decide/trust-ratio.js";
 import type { TrustRatio } from "../../src/decide/trust-ratio.js";
-import { resolveTrustRatio } from "../../src/options.js";
+import { resolveTrustRatio } from "../../src/options/options.js";
 import { normOf as exactNorm } from "../helpers/numbers.js";
 import { randomArray } from "../helpers/random.js";
 import { percentileClippings } from "../helpers/vectors.js";

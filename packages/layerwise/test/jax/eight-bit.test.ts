@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { LARSOptions, Momentum } from "../../src/index.js";
 import { lars8bit } from "../../src/jax.js";
 import type { LarsLayerState, LarsState } from "../../src/jax.js";
-import { resolveOptions } from "../../src/options.js";
+import { resolveOptions } from "../../src/options/options.js";
 import { dequantizeBlockwise } from "../../src/quantization.js";
 import { relativeDifference } from "../helpers/numbers.js";
 import { plainLayer, plainStep } from "../helpers/straight-line.js";

@@ -9,7 +9,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { LARSOptions, Parameter } from "../../src/index.js";
 import { lars, tabulated } from "../../src/jax.js";
 import type { LarsOptions, LayerShape } from "../../src/jax.js";
-import { cosine, sequence, warmup } from "../../src/schedules.js";
+import { cosine, sequence, warmup } from "../../src/options/schedules.js";
 import { relativeDifference } from "../helpers/numbers.js";
 import { trajectories } from "../helpers/vectors.js";
 import { arrayOf, compare, initWasm, jitted, stepOf, valuesOf } from "./helpers.js";

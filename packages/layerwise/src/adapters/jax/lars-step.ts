@@ -1,7 +1,7 @@
 /** One step of LARS over layers in operations of jax-js: measured, decided, applied, as in the core. */
 import { numpy as np } from "@jax-js/jax";
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
-import type { Hyperparameters } from "../../options.js";
+import type { Hyperparameters } from "../../options/options.js";
 import { computedOnce, fourAThread, isSmallOnGpu } from "./compiled.js";
 import {
   clipToPercentile,

@@ -2,8 +2,8 @@
 import type { numpy as np } from "@jax-js/jax";
 import { checkObject, shown } from "../../check.js";
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
-import { resolveOptions } from "../../options.js";
-import type { Hyperparameters, LARSOptions } from "../../options.js";
+import { resolveOptions } from "../../options/options.js";
+import type { Hyperparameters, LARSOptions } from "../../options/options.js";
 import { emptyHistory } from "./clipping.js";
 import type { LarsLayerState } from "./lars-step.js";
 import { stepOver } from "./lars-step.js";

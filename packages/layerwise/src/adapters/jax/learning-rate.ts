@@ -1,7 +1,7 @@
 /** Learning rates that can be used inside `jit`, where the count of steps is an array. */
 import { numpy as np } from "@jax-js/jax";
 import { checkInteger, checkNonNegative, shown } from "../../check.js";
-import type { Schedule } from "../../schedules.js";
+import type { Schedule } from "../../options/schedules.js";
 import { int32, scalar } from "./scalars.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation } from "./transformation.js";

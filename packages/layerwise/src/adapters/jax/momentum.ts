@@ -1,9 +1,9 @@
 /** Momentum in operations of jax-js, with 32 bits or 8. */
 import { numpy as np } from "@jax-js/jax";
 import { checkNames, checkObject } from "../../check.js";
-import { wantedMomentum } from "../../layer.js";
-import { checkHyperparameters, DEFAULTS } from "../../options.js";
-import type { Hyperparameters } from "../../options.js";
+import { checkHyperparameters, DEFAULTS } from "../../options/options.js";
+import type { Hyperparameters } from "../../options/options.js";
+import { wantedMomentum } from "../../step/layer.js";
 import { dequantized, inBlocks, quantized, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
 import { computedOnce, fourAThread } from "./compiled.js";

@@ -5,8 +5,8 @@ import { checkNames, checkNonNegative, checkObject, shown } from "../../check.js
 import type { StepFactors } from "../../decide/rules/rule.js";
 import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
-import { DEFAULTS, resolveOptions } from "../../options.js";
-import type { TrustRatioOption } from "../../options.js";
+import { DEFAULTS, resolveOptions } from "../../options/options.js";
+import type { TrustRatioOption } from "../../options/options.js";
 import { computedOnce } from "./compiled.js";
 import { trustRatioOf, usesLearningRate, usesUpdateNorm } from "./decide.js";
 import type { ArrayRate } from "./decide.js";

@@ -1,9 +1,9 @@
 /** LARS as optimizers of TensorFlow.js. They bring its tensors to the core, and have no rule of their own. */
 import { shown } from "../../check.js";
-import * as core from "../../lars.js";
-import type { StepReport } from "../../lars.js";
-import type { LARSOptions } from "../../options.js";
-import type { Schedule } from "../../schedules.js";
+import * as core from "../../optimizer/lars.js";
+import type { StepReport } from "../../optimizer/lars.js";
+import type { LARSOptions } from "../../options/options.js";
+import type { Schedule } from "../../options/schedules.js";
 import type { LayerState } from "../../state/saved-state.js";
 import { DeviceStepper } from "./device/stepper.js";
 import { liveMemory } from "./host/live-values.js";

@@ -1,9 +1,9 @@
 /** The adapter's options: the core's, and which of them differ from variable to variable. */
 import { checkBoolean, checkObject, shown } from "../../check.js";
-import type * as core from "../../lars.js";
-import type { Hyperparameters, LARSOptions } from "../../options.js";
-import { excludeFromAdaptation } from "../../param-group.js";
-import { Parameter } from "../../parameter.js";
+import type * as core from "../../optimizer/lars.js";
+import { excludeFromAdaptation } from "../../optimizer/param-group.js";
+import { Parameter } from "../../optimizer/parameter.js";
+import type { Hyperparameters, LARSOptions } from "../../options/options.js";
 
 /** A trainable variable, as options choose it. */
 export interface VariableInfo {

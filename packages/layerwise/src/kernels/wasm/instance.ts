@@ -1,8 +1,8 @@
 /** From the inlined bytes to running kernels over a memory, synchronously: in Node and on a page's main thread. */
 import { createDynamicMap } from "../../state/codebook.js";
 import { wasmHex } from "./binary.generated.js";
-import { allocateOrThrow, isShared } from "./heap.js";
-import type { Heap } from "./heap.js";
+import { allocateOrThrow, isShared } from "./memory/heap.js";
+import type { Heap } from "./memory/heap.js";
 
 /** The exports of assembly/index.ts. */
 export interface KernelExports {

@@ -4,8 +4,8 @@
  */
 import { addSums, CHUNK_SIZE, NO_SUMS } from "../kernel.js";
 import type { KernelTask, SumsOfSquares } from "../kernel.js";
-import { allocateOrThrow } from "./heap.js";
-import type { Heap } from "./heap.js";
+import { allocateOrThrow } from "./memory/heap.js";
+import type { Heap } from "./memory/heap.js";
 
 export type Pass = "measure" | "apply";
 

@@ -8,11 +8,11 @@
  */
 import { CHUNK_SIZE, NO_SUMS } from "../kernel.js";
 import type { KernelTask, Momentum, SumsOfSquares } from "../kernel.js";
-import { allocateIn } from "./heap-momentum.js";
-import { isShared } from "./heap.js";
 import type { Pass } from "./job.js";
-import { createSharedHeap, createUnsharedHeap } from "./own-heap.js";
-import { MOST_CHUNKS, touches } from "./staging.js";
+import { allocateIn } from "./memory/heap-momentum.js";
+import { isShared } from "./memory/heap.js";
+import { createSharedHeap, createUnsharedHeap } from "./memory/own-heap.js";
+import { MOST_CHUNKS, touches } from "./memory/staging.js";
 import { ThreadPool } from "./thread-pool.js";
 import type { MomentumPlace, PassRunner } from "./wasm-kernel.js";
 import { Workspace } from "./workspace.js";

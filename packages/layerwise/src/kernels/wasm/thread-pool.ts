@@ -5,9 +5,9 @@
  * chunks, each of which somebody has taken. So `step()` is synchronous, runs while workers are still
  * starting, and a worker that is gone leaves nothing behind unless it dies in the middle of a chunk.
  */
-import { allocateOrThrow, isShared } from "./heap.js";
 import type { KernelInstance } from "./instance.js";
 import type { Job } from "./job.js";
+import { allocateOrThrow, isShared } from "./memory/heap.js";
 import { availableCores, canShareMemory, startWorker } from "./worker-host.js";
 import type { Helpers } from "./workspace.js";
 

@@ -2,8 +2,8 @@
 import { NO_SUMS } from "../kernel.js";
 import type { Kernel, KernelTask, Momentum, SumsOfSquares, UpdateEquation } from "../kernel.js";
 import { referenceKernel } from "../reference.js";
-import { freeMomentum } from "./heap-momentum.js";
 import type { Pass } from "./job.js";
+import { freeMomentum } from "./memory/heap-momentum.js";
 import type { ThreadPool } from "./thread-pool.js";
 
 /** What decides where momentum goes. */

@@ -1,13 +1,13 @@
 /** Kernels over one memory: passes over layers that lie in it, and over others that pass through it. */
 import { NO_SUMS } from "../kernel.js";
 import type { KernelTask, SumsOfSquares } from "../kernel.js";
-import type { Heap } from "./heap.js";
 import { instantiate } from "./instance.js";
 import type { KernelInstance } from "./instance.js";
 import { Job } from "./job.js";
 import type { Pass, PlacedTask } from "./job.js";
-import { MOST_CHUNKS, placedWhole, Staging } from "./staging.js";
-import type { Batch } from "./staging.js";
+import type { Heap } from "./memory/heap.js";
+import { MOST_CHUNKS, placedWhole, Staging } from "./memory/staging.js";
+import type { Batch } from "./memory/staging.js";
 
 /** Threads that help with a job: thread-pool.ts. */
 export interface Helpers {

@@ -1,6 +1,6 @@
 /** The memory behind tensors, for the backends whose memory JavaScript can reach. */
 import { shown } from "../../../check.js";
-import { ForeignHeap } from "../../../kernels/wasm/foreign-heap.js";
+import { ForeignHeap } from "../../../kernels/wasm/memory/foreign-heap.js";
 import type { Backend, Engine, Tensor } from "../tensorflow.js";
 
 /** tfjs-backend-cpu: a buffer is a typed array. */

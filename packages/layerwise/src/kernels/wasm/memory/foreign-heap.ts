@@ -1,13 +1,13 @@
 /** The memory of another WebAssembly program, where kernels reach its arrays without a copy. */
-import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../kernel.js";
+import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../../kernel.js";
+import type { Pass } from "../job.js";
+import { ThreadPool } from "../thread-pool.js";
+import { WasmKernel } from "../wasm-kernel.js";
+import type { PassRunner } from "../wasm-kernel.js";
+import { Workspace } from "../workspace.js";
 import { allocateIn } from "./heap-momentum.js";
 import { isShared } from "./heap.js";
 import type { Heap } from "./heap.js";
-import type { Pass } from "./job.js";
-import { ThreadPool } from "./thread-pool.js";
-import { WasmKernel } from "./wasm-kernel.js";
-import type { PassRunner } from "./wasm-kernel.js";
-import { Workspace } from "./workspace.js";
 
 const ALIGNMENT = 64;
 

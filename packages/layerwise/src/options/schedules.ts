@@ -2,7 +2,7 @@
  * Learning rates over steps. A schedule is a function of the step, counted from 0; any such function
  * will do. Steps beyond a schedule's end keep its last value.
  */
-import { checkInteger, checkNonNegative, checkPositive } from "./check.js";
+import { checkInteger, checkNonNegative, checkPositive } from "../check.js";
 
 /** The learning rate of a step, counted from 0. */
 export type Schedule = (step: number) => number;

@@ -1,6 +1,6 @@
 /** Momentum in a heap that kernels reach without copying. */
-import { blockCount } from "../../state/blockwise.js";
-import type { BlockwiseMomentum, Float32Momentum, Momentum } from "../kernel.js";
+import { blockCount } from "../../../state/blockwise.js";
+import type { BlockwiseMomentum, Float32Momentum, Momentum } from "../../kernel.js";
 import { HeapArray } from "./heap.js";
 import type { Heap } from "./heap.js";
 

@@ -3,12 +3,12 @@
  * the cache, worked on, and copied back if it was written. With two banks, helpers can be at one while the
  * caller, who alone can reach the arrays, copies the other.
  */
-import { BLOCK_SIZE } from "../../state/codebook.js";
-import { CHUNK_SIZE } from "../kernel.js";
-import type { KernelTask, LayerArrays } from "../kernel.js";
+import { BLOCK_SIZE } from "../../../state/codebook.js";
+import { CHUNK_SIZE } from "../../kernel.js";
+import type { KernelTask, LayerArrays } from "../../kernel.js";
+import type { Addresses, Pass, PlacedTask } from "../job.js";
 import { allocateOrThrow } from "./heap.js";
 import type { Heap } from "./heap.js";
-import type { Addresses, Pass, PlacedTask } from "./job.js";
 
 /** Chunks of a batch that threads work on together: more than they are woken for, few enough for the cache. */
 export const MOST_CHUNKS = 8;

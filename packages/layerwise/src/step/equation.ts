@@ -1,7 +1,7 @@
 /** From hyperparameters and decisions to the numbers that kernels work with. */
-import { ruleOf } from "./decide/trust-ratio.js";
-import type { UpdateEquation } from "./kernels/kernel.js";
-import type { Hyperparameters } from "./options.js";
+import { ruleOf } from "../decide/trust-ratio.js";
+import type { UpdateEquation } from "../kernels/kernel.js";
+import type { Hyperparameters } from "../options/options.js";
 
 /** The scalars of one layer in one step. */
 export interface StepScalars {

@@ -10,11 +10,11 @@ import {
   checkObject,
   checkPositive,
   shown,
-} from "./check.js";
-import { PERCENTILE_OFF } from "./decide/percentile-clipping.js";
-import type { FieldKind } from "./decide/rules/rule.js";
-import { defaultsOf, ruleOf, trustRatioNames } from "./decide/trust-ratio.js";
-import type { TrustRatio, TrustRatioName } from "./decide/trust-ratio.js";
+} from "../check.js";
+import { PERCENTILE_OFF } from "../decide/percentile-clipping.js";
+import type { FieldKind } from "../decide/rules/rule.js";
+import { defaultsOf, ruleOf, trustRatioNames } from "../decide/trust-ratio.js";
+import type { TrustRatio, TrustRatioName } from "../decide/trust-ratio.js";
 import type { Schedule } from "./schedules.js";
 
 /** A rule with its name and those of its fields that differ from the defaults. */

@@ -1,8 +1,8 @@
 /** Gradient accumulation: large batches in parts that fit the cache or the device. */
-import { checkNumber, shown } from "./check.js";
-import { availableRuntime } from "./kernels/choose.js";
-import type { KernelTask } from "./kernels/kernel.js";
-import { referenceKernel } from "./kernels/reference.js";
+import { checkNumber, shown } from "../check.js";
+import { availableRuntime } from "../kernels/choose.js";
+import type { KernelTask } from "../kernels/kernel.js";
+import { referenceKernel } from "../kernels/reference.js";
 import type { Parameter } from "./parameter.js";
 
 /**

@@ -1,15 +1,15 @@
 /** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
-import { checkObject, shown } from "./check.js";
-import type { TrustRatio } from "./decide/trust-ratio.js";
+import { checkObject, shown } from "../check.js";
+import type { TrustRatio } from "../decide/trust-ratio.js";
 import {
   checkHyperparameters,
   clipUpdateWith,
   resolveOptions,
   resolveTrustRatio,
-} from "./options.js";
-import type { Hyperparameters, LARSOptions, TrustRatioOption } from "./options.js";
+} from "../options/options.js";
+import type { Hyperparameters, LARSOptions, TrustRatioOption } from "../options/options.js";
+import type { Schedule } from "../options/schedules.js";
 import { Parameter } from "./parameter.js";
-import type { Schedule } from "./schedules.js";
 
 /** A group as it is given: parameters, and the options in which it differs from the optimizer's. */
 export interface ParamGroupOptions extends Partial<LARSOptions> {

@@ -6,23 +6,23 @@ import {
   checkObject,
   checkPositive,
   shown,
-} from "./check.js";
-import { globalClipScale } from "./decide/global-clipping.js";
-import { clipToPercentile, PERCENTILE_OFF } from "./decide/percentile-clipping.js";
-import { ruleOf, trustRatioOf } from "./decide/trust-ratio.js";
-import { directionEquation, unscaledEquation, updateEquation } from "./equation.js";
-import { NonFiniteGradientError } from "./errors.js";
-import { createKernel } from "./kernels/choose.js";
-import type { KernelName } from "./kernels/choose.js";
-import { NO_SUMS } from "./kernels/kernel.js";
-import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "./kernels/kernel.js";
-import { Layer, momentumAs, wantedMomentum } from "./layer.js";
-import { resolveOptions } from "./options.js";
-import type { Hyperparameters, LARSOptions } from "./options.js";
+} from "../check.js";
+import { globalClipScale } from "../decide/global-clipping.js";
+import { clipToPercentile, PERCENTILE_OFF } from "../decide/percentile-clipping.js";
+import { ruleOf, trustRatioOf } from "../decide/trust-ratio.js";
+import { NonFiniteGradientError } from "../errors.js";
+import { createKernel } from "../kernels/choose.js";
+import type { KernelName } from "../kernels/choose.js";
+import { NO_SUMS } from "../kernels/kernel.js";
+import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../kernels/kernel.js";
+import { resolveOptions } from "../options/options.js";
+import type { Hyperparameters, LARSOptions } from "../options/options.js";
+import type { StateDict } from "../state/saved-state.js";
+import { directionEquation, unscaledEquation, updateEquation } from "../step/equation.js";
+import { Layer, momentumAs, wantedMomentum } from "../step/layer.js";
 import { createParamGroup, createParamGroups } from "./param-group.js";
 import type { ParamGroup, ParamGroupOptions } from "./param-group.js";
 import type { Parameter } from "./parameter.js";
-import type { StateDict } from "./state/saved-state.js";
 import { readState, restoreState } from "./state-dict.js";
 import type { LoadReport } from "./state-dict.js";
 

@@ -1,9 +1,9 @@
 /** One layer of an optimizer: a parameter, its group, and the state that steps leave behind. */
-import type { Kernel, Momentum } from "./kernels/kernel.js";
-import type { Hyperparameters } from "./options.js";
-import type { ParamGroup } from "./param-group.js";
-import type { Parameter } from "./parameter.js";
-import { dequantizeInto, quantizeInto } from "./state/blockwise.js";
+import type { Kernel, Momentum } from "../kernels/kernel.js";
+import type { ParamGroup } from "../optimizer/param-group.js";
+import type { Parameter } from "../optimizer/parameter.js";
+import type { Hyperparameters } from "../options/options.js";
+import { dequantizeInto, quantizeInto } from "../state/blockwise.js";
 
 /** How a layer's momentum is kept. */
 export type MomentumKind = Momentum["kind"] | "none";

@@ -1,10 +1,10 @@
 /** State in and out of an optimizer: plain objects of typed arrays and numbers. */
-import { shown } from "./check.js";
-import type { Kernel, Momentum } from "./kernels/kernel.js";
-import { momentumArrays, momentumAs, wantedMomentum } from "./layer.js";
-import type { Layer } from "./layer.js";
-import { checkedState } from "./state/saved-state.js";
-import type { LayerState, StateDict } from "./state/saved-state.js";
+import { shown } from "../check.js";
+import type { Kernel, Momentum } from "../kernels/kernel.js";
+import { checkedState } from "../state/saved-state.js";
+import type { LayerState, StateDict } from "../state/saved-state.js";
+import { momentumArrays, momentumAs, wantedMomentum } from "../step/layer.js";
+import type { Layer } from "../step/layer.js";
 
 /** What loading did beside copying. */
 export interface LoadReport {

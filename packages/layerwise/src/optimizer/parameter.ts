@@ -1,6 +1,6 @@
 /** A parameter: the weights of one layer and their gradient. */
-import { shown } from "./check.js";
-import { availableRuntime } from "./kernels/choose.js";
+import { shown } from "../check.js";
+import { availableRuntime } from "../kernels/choose.js";
 
 /** The largest layer: 2^30 elements, 4 GiB. */
 export const MAX_ELEMENTS = 2 ** 30;

@@ -2,8 +2,8 @@
  * Options that reproduce known implementations of LARS. docs/references.md says for each what is
  * reproduced, how exactly, and where it differs.
  */
-import { checkObject } from "./check.js";
-import type { TrustRatio } from "./decide/trust-ratio.js";
+import { checkObject } from "../check.js";
+import type { TrustRatio } from "../decide/trust-ratio.js";
 import { bothRulesError, resolveTrustRatio } from "./options.js";
 import type { LARSOptions, TrustRatioOption } from "./options.js";
 
