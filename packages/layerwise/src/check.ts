@@ -1,4 +1,4 @@
-/** Checks of values from outside. Every error names the option, the value and what is allowed. */
+/** Checks of values from outside. Every error names the option, what was expected and what came. */
 
 /** A value as an error message shows it. */
 export function shown(value: unknown): string {
@@ -10,8 +10,9 @@ export function shown(value: unknown): string {
   return String(value);
 }
 
-function refusal(name: string, value: unknown, allowed: string): string {
-  return `${name}: got ${shown(value)}; allowed is ${allowed}`;
+/** The wording of all refusals. */
+export function refusal(name: string, value: unknown, expected: string): string {
+  return `${name}: expected ${expected}, got ${shown(value)}`;
 }
 
 /** @throws TypeError if `value` is no number, RangeError if `accepts` refuses it */
@@ -19,10 +20,10 @@ export function checkNumber(
   name: string,
   value: unknown,
   accepts: (value: number) => boolean,
-  allowed: string,
+  expected: string,
 ): number {
-  if (typeof value !== "number") throw new TypeError(refusal(name, value, allowed));
-  if (!accepts(value)) throw new RangeError(refusal(name, value, allowed));
+  if (typeof value !== "number") throw new TypeError(refusal(name, value, expected));
+  if (!accepts(value)) throw new RangeError(refusal(name, value, expected));
   return value;
 }
 
@@ -38,11 +39,11 @@ export function checkPositive(name: string, value: unknown): number {
 
 /** A whole number from `least` to `most`. */
 export function checkInteger(name: string, value: unknown, least: number, most = Infinity): number {
-  const allowed =
+  const expected =
     most === Infinity
       ? `a whole number ≥ ${String(least)}`
       : `a whole number from ${String(least)} to ${String(most)}`;
-  return checkNumber(name, value, (x) => Number.isInteger(x) && x >= least && x <= most, allowed);
+  return checkNumber(name, value, (x) => Number.isInteger(x) && x >= least && x <= most, expected);
 }
 
 /** A number in [0, 1). */
@@ -90,7 +91,7 @@ export function checkNames(
   const unknown = Object.keys(value).find((name) => !allowed.includes(name));
   if (unknown !== undefined) {
     throw new TypeError(
-      `${what}: unknown name ${shown(unknown)}; allowed are ${allowed.join(", ")}`,
+      `${what}: unknown name ${shown(unknown)}; expected one of ${allowed.join(", ")}`,
     );
   }
 }

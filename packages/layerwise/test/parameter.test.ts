@@ -33,13 +33,13 @@ describe("a parameter on an array from outside", () => {
   ])("%s is refused", (_, data) => {
     const make = (): Parameter => new Parameter(data as never, { name: "w" });
     expect(make).toThrow(TypeError);
-    expect(make).toThrow(/parameter "w": data is .*; allowed is a Float32Array/);
+    expect(make).toThrow(/parameter "w": data: expected a Float32Array, got /);
   });
 
   it("a shape of another size is refused", () => {
     const make = (): Parameter => new Parameter(new Float32Array(5), { shape: [2, 3], name: "w" });
     expect(make).toThrow(RangeError);
-    expect(make).toThrow(/parameter "w": shape \[2, 3\] has 6 elements, data has 5/);
+    expect(make).toThrow(/parameter "w": shape \[2, 3\]: expected 6 elements in data, got 5/);
   });
 
   it("no elements are refused", () => {
@@ -55,7 +55,7 @@ describe("a parameter on an array from outside", () => {
   it("a name that is no text is refused", () => {
     const make = (): Parameter => new Parameter(new Float32Array(1), { name: 7 as never });
     expect(make).toThrow(TypeError);
-    expect(make).toThrow(/name: got 7; allowed is a string/);
+    expect(make).toThrow(/name: expected a string, got 7/);
   });
 
   it("dispose leaves the arrays alone", () => {
@@ -98,7 +98,7 @@ describe("Parameter.allocate", () => {
     (shape) => {
       const make = (): Parameter => Parameter.allocate(shape, { name: "w" });
       expect(make).toThrow(RangeError);
-      expect(make).toThrow(/parameter "w": shape .*at most 2\^30 elements/);
+      expect(make).toThrow(/parameter "w": shape: .*at most 2\^30 elements/);
     },
   );
 

@@ -84,9 +84,9 @@ describe("presets", () => {
       const unknown = { lr, trustRatio: { [field]: 0.1 } } as unknown as PresetOverrides;
       expect(() => preset(unknown)).toThrow(new RegExp(`unknown name "${field}"`));
       const wrong = { lr, trustRatio: { whenZero: "never" } } as unknown as PresetOverrides;
-      expect(() => preset(wrong)).toThrow(/trustRatio\.whenZero: got "never"/);
+      expect(() => preset(wrong)).toThrow(/trustRatio\.whenZero: expected .*, got "never"/);
       expect(() => preset({ lr, maxUnorm: 0.1, trustRatio: { whenZero: "unit" } })).toThrow(
-        /maxUnorm: got 0\.1 and trustRatio/,
+        /maxUnorm and trustRatio: expected one of them, got 0\.1/,
       );
     });
 

@@ -451,7 +451,7 @@ describe("a state that does not fit is refused, and nothing is loaded", () => {
     forEachLoaded((optimizer, params) => {
       const before = snapshotOf(optimizer, params);
       optimizer.paramGroups[0]!.momentum = 2;
-      expect(() => optimizer.loadStateDict(state)).toThrow(/momentum: got 2/);
+      expect(() => optimizer.loadStateDict(state)).toThrow(/momentum: .*got 2/);
       expectSameSnapshot(snapshotOf(optimizer, params), before);
     });
   });

@@ -98,7 +98,7 @@ function checkList(name: string, value: unknown): readonly unknown[] {
   const list = isIterable ? [...(value as Iterable<unknown>)] : [];
   if (list.length === 0) {
     const got = isIterable ? "an empty list" : shown(value);
-    throw new TypeError(`${name}: got ${got}; allowed is a list with at least one Parameter`);
+    throw new TypeError(`${name}: expected a list with at least one Parameter, got ${got}`);
   }
   return list;
 }
@@ -108,7 +108,7 @@ function checkParameters(name: string, value: unknown): readonly Parameter[] {
     checkList(name, value).map((parameter, index) => {
       if (parameter instanceof Parameter) return parameter;
       throw new TypeError(
-        `${name}[${String(index)}]: got ${shown(parameter)}; allowed is a Parameter`,
+        `${name}[${String(index)}]: expected a Parameter, got ${shown(parameter)}`,
       );
     }),
   );

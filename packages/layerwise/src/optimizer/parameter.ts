@@ -34,16 +34,16 @@ export class Parameter {
    */
   constructor(data: Float32Array, { name, shape }: ParameterOptions = {}) {
     if (name !== undefined && typeof name !== "string") {
-      throw new TypeError(`name: got ${shown(name)}; allowed is a string`);
+      throw new TypeError(`name: expected a string, got ${shown(name)}`);
     }
     if (!(data instanceof Float32Array)) {
-      throw new TypeError(`${label(name)}: data is ${shown(data)}; allowed is a Float32Array`);
+      throw new TypeError(`${label(name)}: data: expected a Float32Array, got ${shown(data)}`);
     }
     this.shape = Object.freeze([...(shape ?? [data.length])]);
     this.size = elementsOf(this.shape, name);
     if (this.size !== data.length) {
       throw new RangeError(
-        `${label(name)}: shape [${this.shape.join(", ")}] has ${String(this.size)} elements, data has ${String(data.length)}`,
+        `${label(name)}: shape [${this.shape.join(", ")}]: expected ${String(this.size)} elements in data, got ${String(data.length)}`,
       );
     }
     this.data = data;
@@ -90,7 +90,7 @@ export class Parameter {
 export function rebind(parameter: Parameter, data: Float32Array): void {
   if (data.length !== parameter.size) {
     throw new RangeError(
-      `${label(parameter.name)}: got ${String(data.length)} elements; allowed is ${String(parameter.size)}`,
+      `${label(parameter.name)}: expected ${String(parameter.size)} elements, got ${String(data.length)}`,
     );
   }
   (parameter as { data: Float32Array }).data = data;
@@ -106,7 +106,7 @@ function elementsOf(shape: readonly number[], name: string | undefined): number 
   const valid = shape.every((length) => Number.isInteger(length) && length >= 1);
   if (!valid || size > MAX_ELEMENTS) {
     throw new RangeError(
-      `${label(name)}: shape [${shape.join(", ")}]; allowed are whole sizes ≥ 1 with at most 2^30 elements together`,
+      `${label(name)}: shape: expected whole sizes ≥ 1 with at most 2^30 elements together, got [${shape.join(", ")}]`,
     );
   }
   return size;

@@ -133,7 +133,7 @@ function defined(object: Record<string, unknown>): Record<string, unknown> {
  *
  * @param what where the options stand, for error messages
  * @param inherited what holds where the options say nothing; without it, `lr` is required
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and the value
  */
 export function resolveOptions(
   what: string,
@@ -145,7 +145,7 @@ export function resolveOptions(
   if (maxUnorm !== undefined && trustRatio !== undefined)
     throw bothRulesError(maxUnorm, trustRatio);
   if (!("lr" in given) && inherited.lr === undefined) {
-    throw new TypeError(`${what}: lr is missing; allowed is a number ≥ 0 or a schedule`);
+    throw new TypeError(`${what}: lr is missing; expected a number ≥ 0 or a schedule`);
   }
   const merged = { ...inherited, ...rest } as Hyperparameters;
   if (maxUnorm !== undefined) merged.trustRatio = clipUpdateWith(maxUnorm);
@@ -156,7 +156,7 @@ export function resolveOptions(
 /** The refusal of two rules at once. */
 export function bothRulesError(maxUnorm: unknown, trustRatio: unknown): TypeError {
   return new TypeError(
-    `maxUnorm: got ${shown(maxUnorm)} and trustRatio ${shown(trustRatio)}; allowed is one of them: maxUnorm is short for trustRatio { rule: "clip-update", maxUnorm }`,
+    `maxUnorm and trustRatio: expected one of them, got ${shown(maxUnorm)} and ${shown(trustRatio)}; maxUnorm is short for trustRatio { rule: "clip-update", maxUnorm }`,
   );
 }
 
@@ -213,7 +213,7 @@ export function checkHyperparameters(values: Hyperparameters): Hyperparameters {
 function checkNesterov({ nesterov, momentum, dampening }: Hyperparameters): void {
   if (nesterov && (momentum === 0 || dampening !== 0)) {
     throw new RangeError(
-      `nesterov: got true with momentum ${String(momentum)} and dampening ${String(dampening)}; allowed is nesterov with momentum > 0 and dampening 0`,
+      `nesterov: expected momentum > 0 and dampening 0 with it, got momentum ${String(momentum)} and dampening ${String(dampening)}`,
     );
   }
 }
@@ -221,7 +221,7 @@ function checkNesterov({ nesterov, momentum, dampening }: Hyperparameters): void
 function checkDampening({ dampening, trustRatio }: Hyperparameters): void {
   if (dampening !== 0 && ruleOf(trustRatio).placement(trustRatio) === "classic") {
     throw new RangeError(
-      `dampening: got ${String(dampening)} with momentumOrder "classic"; allowed is 0 there, or momentumOrder "torch"`,
+      `dampening: expected 0 with momentumOrder "classic", got ${String(dampening)}; momentumOrder "torch" takes any`,
     );
   }
 }

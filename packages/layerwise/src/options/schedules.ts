@@ -118,7 +118,7 @@ export interface SequencePart {
  */
 export function sequence(parts: readonly SequencePart[]): Schedule {
   const last = parts.at(-1);
-  if (last === undefined) throw new RangeError("sequence: got no parts; allowed is one or more");
+  if (last === undefined) throw new RangeError("sequence: expected one part or more, got none");
   parts.slice(0, -1).forEach(({ steps }, index) => {
     checkInteger(`sequence: parts[${String(index)}].steps`, steps, 1);
   });

@@ -3,6 +3,7 @@
  *
  * Source: Dettmers et al. 2021 (arXiv 2110.02861), section 2.1; bitsandbytes' `quantize_blockwise`.
  */
+import { shown } from "../check.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap, ZERO_CODE } from "./codebook.js";
 
 /** A float32 array in a quarter of its bytes: value = codebook[code] · absmax of its block. */
@@ -78,12 +79,12 @@ export function dequantizeInto(source: QuantizedBlocks, values: Float32Array): v
  */
 export function quantizeBlockwise(values: Float32Array): QuantizedBlocks {
   if (!(values instanceof Float32Array)) {
-    throw new TypeError("quantizeBlockwise: values must be a Float32Array");
+    throw new TypeError(`quantizeBlockwise: values: expected a Float32Array, got ${shown(values)}`);
   }
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
     throw new RangeError(
-      `quantizeBlockwise: element ${String(bad)} is ${String(values[bad])}; only finite values can be quantised`,
+      `quantizeBlockwise: element ${String(bad)}: expected a finite value, got ${String(values[bad])}`,
     );
   }
   const target = {
@@ -105,12 +106,12 @@ export function dequantizeBlockwise(source: QuantizedBlocks): Float32Array {
   const { codes, absmax } = source;
   if (!(codes instanceof Uint8Array) || !(absmax instanceof Float32Array)) {
     throw new TypeError(
-      "dequantizeBlockwise: codes must be a Uint8Array and absmax a Float32Array",
+      `dequantizeBlockwise: expected a Uint8Array as codes and a Float32Array as absmax, got ${shown(codes)} and ${shown(absmax)}`,
     );
   }
   if (absmax.length !== blockCount(codes.length)) {
     throw new RangeError(
-      `dequantizeBlockwise: ${String(codes.length)} codes need ${String(blockCount(codes.length))} absmax values, got ${String(absmax.length)}`,
+      `dequantizeBlockwise: absmax: expected ${String(blockCount(codes.length))} values for ${String(codes.length)} codes, got ${String(absmax.length)}`,
     );
   }
   const values = new Float32Array(codes.length);

@@ -77,14 +77,14 @@ export function encodeCheckpoint(
 function checkTensor(name: string, tensor: unknown): void {
   if (name.startsWith(PREFIX) || name.startsWith("__")) {
     throw new RangeError(
-      `tensors: the name ${shown(name)} is taken; allowed is one without ${shown(PREFIX)} or "__" before it`,
+      `tensors: expected a name that starts with neither ${shown(PREFIX)} nor "__", got ${shown(name)}`,
     );
   }
   const label = `tensors: ${shown(name)}`;
   const { shape, data } = checkObject(label, tensor);
   if (!Array.isArray(shape) || !(data instanceof Float32Array)) {
     throw new TypeError(
-      `${label}: got shape ${shown(shape)} and data ${shown(data)}; allowed are an array of sizes and a Float32Array`,
+      `${label}: expected an array of sizes as shape and a Float32Array as data, got ${shown(shape)} and ${shown(data)}`,
     );
   }
   const size = shape.reduce<number>(
@@ -93,15 +93,18 @@ function checkTensor(name: string, tensor: unknown): void {
   );
   if (size !== data.length) {
     throw new RangeError(
-      `${label}: shape [${shape.join(", ")}] has ${String(size)} elements, data has ${String(data.length)}`,
+      `${label}: shape [${shape.join(", ")}]: expected ${String(size)} elements in data, got ${String(data.length)}`,
     );
   }
 }
 
 function checkText(name: string, text: unknown): void {
-  if (RESERVED.includes(name)) throw new RangeError(`metadata: the name ${shown(name)} is taken`);
+  if (RESERVED.includes(name))
+    throw new RangeError(
+      `metadata: expected a name other than ${RESERVED.join(", ")}, got ${shown(name)}`,
+    );
   if (typeof text !== "string") {
-    throw new TypeError(`metadata: ${shown(name)}: got ${shown(text)}; allowed is a string`);
+    throw new TypeError(`metadata: ${shown(name)}: expected a string, got ${shown(text)}`);
   }
 }
 
@@ -136,12 +139,10 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
   const file = decodeSafetensors(bytes);
   const { format, version, state, ...metadata } = file.metadata;
   if (format !== FORMAT) {
-    throw new RangeError(`checkpoint: the format is ${shown(format)}; allowed is ${shown(FORMAT)}`);
+    throw new RangeError(`checkpoint: format: expected ${shown(FORMAT)}, got ${shown(format)}`);
   }
   if (version !== VERSION) {
-    throw new RangeError(
-      `checkpoint: the version is ${shown(version)}; allowed is ${shown(VERSION)}`,
-    );
+    throw new RangeError(`checkpoint: version: expected ${shown(VERSION)}, got ${shown(version)}`);
   }
   const remaining = new Map(file.tensors);
   const decoded = decodeState(state ?? "", remaining);
@@ -183,7 +184,7 @@ function decodeLayer(entry: LayerEntry, index: number, tensors: Map<string, Tens
     if (tensor === undefined) throw new RangeError(`checkpoint: tensor ${shown(key)} is missing`);
     if (tensor.shape.join() !== shape.join()) {
       throw new RangeError(
-        `checkpoint: tensor ${shown(key)} has shape [${tensor.shape.join(", ")}]; allowed is [${shape.join(", ")}]`,
+        `checkpoint: tensor ${shown(key)}: shape: expected [${shape.join(", ")}], got [${tensor.shape.join(", ")}]`,
       );
     }
     tensors.delete(key);

@@ -86,7 +86,7 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   for (const { name, dtype, shape, begin, end } of described) {
     if (begin !== expected) {
       refuse(
-        `tensor ${shown(name)} starts at ${String(begin)}; allowed is ${String(expected)}, where the one before ends`,
+        `tensor ${shown(name)}: expected to start at ${String(expected)}, where the one before ends, got ${String(begin)}`,
       );
     }
     expected = end;
@@ -101,7 +101,7 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   }
   if (start + expected !== bytes.length) {
     refuse(
-      `${String(bytes.length - start - expected)} bytes follow the last tensor; allowed are none`,
+      `expected no bytes after the last tensor, got ${String(bytes.length - start - expected)}`,
     );
   }
   return { tensors, metadata: checkedMetadata(metadata) };
@@ -109,7 +109,7 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
 
 function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start: number } {
   if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`safetensors: got ${shown(bytes)}; allowed is a Uint8Array`);
+    throw new TypeError(`safetensors: expected a Uint8Array, got ${shown(bytes)}`);
   }
   if (bytes.length < LENGTH_BYTES)
     refuse(`the file has ${String(bytes.length)} bytes, no header fits`);
@@ -117,7 +117,7 @@ function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start
   const length = Number(view.getBigUint64(0, true));
   const most = Math.min(MAX_HEADER_BYTES, bytes.length - LENGTH_BYTES);
   if (length > most)
-    refuse(`the header is said to have ${String(length)} bytes; allowed are ${String(most)}`);
+    refuse(`header: expected at most ${String(most)} bytes, got ${String(length)}`);
   const start = LENGTH_BYTES + length;
   return { header: parseHeader(bytes.slice(LENGTH_BYTES, start)), start };
 }
@@ -151,7 +151,7 @@ function checkedEntry(name: string, value: unknown): Entry {
   } = checkObject(`safetensors: tensor ${shown(name)}`, value);
   if (typeof dtype !== "string" || !(dtype in dtypes)) {
     refuse(
-      `tensor ${shown(name)} has dtype ${shown(dtype)}; allowed are ${Object.keys(dtypes).join(", ")}`,
+      `tensor ${shown(name)}: dtype: expected one of ${Object.keys(dtypes).join(", ")}, got ${shown(dtype)}`,
     );
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) {
@@ -167,7 +167,7 @@ function checkedEntry(name: string, value: unknown): Entry {
   );
   if (end - begin !== bytes) {
     refuse(
-      `tensor ${shown(name)} with shape [${shape.join(", ")}] has ${String(end - begin)} bytes; allowed are ${String(bytes)}`,
+      `tensor ${shown(name)} with shape [${shape.join(", ")}]: expected ${String(bytes)} bytes, got ${String(end - begin)}`,
     );
   }
   return { dtype: dtype as Dtype, shape, begin, end };
@@ -177,7 +177,7 @@ function checkedMetadata(value: unknown): Record<string, string> {
   const metadata = checkObject("safetensors: metadata", value);
   for (const [key, text] of Object.entries(metadata)) {
     if (typeof text !== "string")
-      refuse(`metadata ${shown(key)} is ${shown(text)}; allowed is a string`);
+      refuse(`metadata ${shown(key)}: expected a string, got ${shown(text)}`);
   }
   return metadata as Record<string, string>;
 }

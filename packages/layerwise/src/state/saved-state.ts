@@ -27,12 +27,12 @@ export interface StateDict {
 /**
  * A state from outside, with every field checked.
  *
- * @throws TypeError or RangeError that names the field, the value and what is allowed
+ * @throws TypeError or RangeError that names the field, what was expected and the value
  */
 export function checkedState(saved: unknown): StateDict {
   const { step, layers } = checkObject("state", saved);
   if (!Array.isArray(layers)) {
-    throw new TypeError(`state: layers: got ${shown(layers)}; allowed is an array`);
+    throw new TypeError(`state: layers: expected an array, got ${shown(layers)}`);
   }
   return {
     step: checkInteger("state: step", step, 0),
@@ -46,10 +46,10 @@ function checkedLayer(what: string, value: unknown): LayerState {
   const layer = checkObject(what, value);
   const { name, shape, momentum, gradientHistory } = layer;
   if (name !== null && typeof name !== "string") {
-    throw new TypeError(`${what}.name: got ${shown(name)}; allowed is a string or null`);
+    throw new TypeError(`${what}.name: expected a string or null, got ${shown(name)}`);
   }
   if (!Array.isArray(shape)) {
-    throw new TypeError(`${what}.shape: got ${shown(shape)}; allowed is an array of sizes`);
+    throw new TypeError(`${what}.shape: expected an array of sizes, got ${shown(shape)}`);
   }
   const size = shape.reduce<number>(
     (product, length: unknown) => product * checkInteger(`${what}.shape`, length, 1),
@@ -75,7 +75,7 @@ function checkMomentum(what: string, value: unknown, size: number): void {
       return;
     default:
       throw new RangeError(
-        `${what}.kind: got ${shown(momentum.kind)}; allowed is "float32" or "blockwise"`,
+        `${what}.kind: expected "float32" or "blockwise", got ${shown(momentum.kind)}`,
       );
   }
 }
@@ -90,6 +90,6 @@ function checkArray(
 ): void {
   if (!(value instanceof type) || value.length !== length) {
     const got = value instanceof type ? `${String(value.length)} elements` : shown(value);
-    throw new RangeError(`${what}: got ${got}; allowed is a ${type.name} of ${String(length)}`);
+    throw new RangeError(`${what}: expected a ${type.name} of ${String(length)}, got ${got}`);
   }
 }
