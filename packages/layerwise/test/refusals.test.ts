@@ -1,6 +1,6 @@
 /** Every refusal: its type, that it names the option, what was expected and the value, and that nothing changed. */
-import { describe, expect, it } from "vitest";
-import { LARS, LARS32bit, LARS8bit, Parameter } from "../src/index.js";
+import { describe, expect, it, vi } from "vitest";
+import { excludeFromAdaptation, LARS, LARS32bit, LARS8bit, Parameter } from "../src/index.js";
 import type { KernelOptions, LARSOptions, ParamGroupOptions, StepOptions } from "../src/index.js";
 import { forEachKernel } from "./helpers/kernels.js";
 import {
@@ -360,6 +360,43 @@ describe("a wrong value set on a live group", () => {
     });
   });
 
+  forEachKernel(({ options: kernel }) => {
+    it.each(["weightdecay", "learningRate", "args", "parms", "max_unorm"])(
+      "a misspelt name, %s: the next step throws before anything is written, and a load",
+      (name) => {
+        const params = randomParameters(1, [40, 7]);
+        const optimizer = new LARS(params, { lr: 0.1, momentum: 0.9 }, kernel);
+        runSteps(optimizer, params, 2);
+        const before = snapshotOf(optimizer, params);
+        const group = optimizer.paramGroups[0] as unknown as Record<string, unknown>;
+        group[name] = 0.5;
+        const parts = [`parameter group: unknown name "${name}"`, "weightDecay"];
+        expectRefusal(() => optimizer.step(), T, parts);
+        expectRefusal(() => optimizer.loadStateDict(before.state), T, parts);
+        expectSameSnapshot(snapshotOf(optimizer, params), before);
+        Reflect.deleteProperty(group, name);
+        expect(optimizer.step().step).toBe(3);
+      },
+    );
+  });
+
+  it("an option that was deleted is refused", () => {
+    const optimizer = new LARS([parameterOf([1], { grad: [1] })], { lr: 0.1 });
+    Reflect.deleteProperty(optimizer.paramGroups[0]!, "lr");
+    expectRefusal(() => optimizer.step(), T, ["lr: expected", "got undefined"]);
+  });
+
+  it("the parameters of a group stay", () => {
+    const optimizer = new LARS([parameterOf([1], { grad: [1] })], { lr: 0.1 });
+    const [group] = optimizer.paramGroups;
+    const { params } = group!;
+    expect(() => Object.assign(group!, { params: [parameterOf([1])] })).toThrow(TypeError);
+    expect(Reflect.deleteProperty(group!, "params")).toBe(false);
+    expect(() => (params as Parameter[]).push(parameterOf([1]))).toThrow(TypeError);
+    expect(group!.params).toBe(params);
+    expect(Object.keys(group!)).toContain("params");
+  });
+
   it.each(named(wrongRules))(
     "$title: refused at once, and the rule stays",
     ({ option, options, type, shown, expected }) => {
@@ -471,6 +508,35 @@ describe("parameters", () => {
     const data = new Float32Array(2);
     const params = [new Parameter(data, { name: "w" }), new Parameter(data, { name: "w" })];
     expect(() => new LARS(params, lr)).not.toThrow();
+  });
+});
+
+describe("two copies of the library in one program", () => {
+  it("a parameter of the other copy is refused, and the error says so", async () => {
+    vi.resetModules();
+    const other = await import("../src/index.js");
+    expect(other.Parameter).not.toBe(Parameter);
+    const theirs = new other.Parameter(new Float32Array(1), { name: "foreign" });
+    const foreign = theirs as unknown as Parameter;
+    const own = parameterOf([1]);
+    const optimizer = new LARS([own], { lr: 1 });
+    const parts = ["[0]: expected a Parameter of this copy", "two copies"];
+    expectRefusal(() => new LARS([foreign], { lr: 1 }), T, parts);
+    expectRefusal(() => new LARS([{ params: [foreign] }], { lr: 1 }), T, parts);
+    expectRefusal(() => new LARS([own, foreign], { lr: 1 }), T, ["[1]: ", "two copies"]);
+    expectRefusal(() => excludeFromAdaptation([foreign]), T, parts);
+    expectRefusal(
+      () => {
+        optimizer.addParamGroup({ params: [foreign] });
+      },
+      T,
+      parts,
+    );
+    expect(optimizer.paramGroups.length).toBe(1);
+    // Each copy steps its own.
+    theirs.grad = Float32Array.of(1);
+    new other.LARS([theirs], { lr: 1, trustRatio: "none" }).step();
+    expect(theirs.data[0]).toBe(-1);
   });
 });
 

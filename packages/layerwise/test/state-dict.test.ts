@@ -441,7 +441,7 @@ describe("a state that does not fit is refused, and nothing is loaded", () => {
     ["a step beyond 2^53", (_, state) => (state.step = 2 ** 53)],
     ["a layer's step beyond 2^53", (layer) => (layer.step = 1e300)],
     ["a layer's step NaN", (layer) => (layer.step = NaN)],
-    ["a sparse list of layers", (_, state) => (state.layers = new Array(4))],
+    ["a sparse list of layers", (_, state) => (state.layers = new Array<unknown>(4))],
     ["a sparse shape", (layer) => (layer.shape = Object.assign(new Array(2), { 1: 300 }))],
     ["a shape that is a typed array", (layer) => (layer.shape = Int32Array.of(300))],
     ["a shape that is a text", (layer) => (layer.shape = "300")],

@@ -1,9 +1,23 @@
 /** A parameter: the weights of one layer and their gradient. */
-import { shown } from "../check.js";
+import {
+  checkFields,
+  checkShape,
+  checkText,
+  isDetached,
+  refusal,
+  shown,
+  shownShape,
+} from "../check.js";
 import { availableRuntime } from "../kernels/choose.js";
 
 /** The largest layer: 2^30 elements, 4 GiB. */
 export const MAX_ELEMENTS = 2 ** 30;
+
+/**
+ * Marks parameters of every copy of the library that a program may have loaded, so that one copy can say that a
+ * parameter is another's: its memory, kernels and threads are too.
+ */
+const BRAND = Symbol.for("layerwise.Parameter");
 
 /** What a parameter may be given beside its values. */
 export interface ParameterOptions {
@@ -13,8 +27,18 @@ export interface ParameterOptions {
   shape?: readonly number[];
 }
 
+/** A parameter that was allocated: its gradient is there until it is set to null, or {@link Parameter.dispose}. */
+export interface AllocatedParameter extends Parameter {
+  get grad(): Float32Array;
+  set grad(gradient: Float32Array | null);
+}
+
 /** A layer: one tensor of weights, and its gradient. */
 export class Parameter {
+  static {
+    Object.defineProperty(this.prototype, BRAND, { value: true });
+  }
+
   /** The weights. `step()` writes into this array. */
   readonly data: Float32Array;
   /**
@@ -29,21 +53,20 @@ export class Parameter {
 
   /**
    * @param data any Float32Array; `step()` passes it through the kernels' memory in pieces
-   * @throws TypeError when `data` is no Float32Array or `name` no string; RangeError when the shape
-   *   does not fit, or there are 0 or more than 2^30 elements
+   * @throws TypeError when `data` is no Float32Array or detached, `name` no string, `shape` no array, or an option is none;
+   *   RangeError when the shape does not fit, or there are 0 or more than 2^30 elements
    */
-  constructor(data: Float32Array, { name, shape }: ParameterOptions = {}) {
-    if (name !== undefined && typeof name !== "string") {
-      throw new TypeError(`name: expected a string, got ${shown(name)}`);
-    }
-    if (!(data instanceof Float32Array)) {
+  constructor(data: Float32Array, options: ParameterOptions = {}) {
+    const name = checkedName(checkFields("parameter options", options, ["name", "shape"]));
+    if (!(data instanceof Float32Array) || isDetached(data)) {
       throw new TypeError(`${label(name)}: data: expected a Float32Array, got ${shown(data)}`);
     }
-    this.shape = Object.freeze([...(shape ?? [data.length])]);
-    this.size = elementsOf(this.shape, name);
+    const { shape = [data.length] } = options;
+    this.size = elementsOf(shape, name);
+    this.shape = Object.freeze([...shape]);
     if (this.size !== data.length) {
       throw new RangeError(
-        `${label(name)}: shape [${this.shape.join(", ")}]: expected ${String(this.size)} elements in data, got ${String(data.length)}`,
+        `${label(name)}: shape ${shownShape(this.shape)}: expected ${String(this.size)} elements in data, got ${String(data.length)}`,
       );
     }
     this.data = data;
@@ -56,9 +79,10 @@ export class Parameter {
    * memory, the arrays are ordinary ones.
    *
    * @param shape sizes ≥ 1, 2^30 elements at most; [] is a single element
-   * @throws RangeError for another shape
+   * @throws TypeError for a shape that is no array, RangeError for another
    */
-  static allocate(shape: readonly number[], { name }: { name?: string } = {}): Parameter {
+  static allocate(shape: readonly number[], options: { name?: string } = {}): AllocatedParameter {
+    const name = checkedName(checkFields("Parameter.allocate: options", options, ["name"]));
     const size = elementsOf(shape, name);
     const allocate = (): Float32Array =>
       availableRuntime()?.allocateFloat32(size) ?? new Float32Array(size);
@@ -67,7 +91,7 @@ export class Parameter {
       ...(name === undefined ? {} : { name }),
     });
     parameter.grad = allocate();
-    return parameter;
+    return parameter as AllocatedParameter;
   }
 
   /**
@@ -100,14 +124,33 @@ function label(name: string | undefined): string {
   return name === undefined ? "parameter" : `parameter ${shown(name)}`;
 }
 
+function checkedName({ name }: Record<string, unknown>): string | undefined {
+  return name === undefined ? undefined : checkText("name", name);
+}
+
 /** The number of elements of a shape, checked. */
 function elementsOf(shape: readonly number[], name: string | undefined): number {
-  const size = shape.reduce((product, length) => product * length, 1);
-  const valid = shape.every((length) => Number.isInteger(length) && length >= 1);
-  if (!valid || size > MAX_ELEMENTS) {
-    throw new RangeError(
-      `${label(name)}: shape: expected whole sizes ≥ 1 with at most 2^30 elements together, got [${shape.join(", ")}]`,
-    );
-  }
-  return size;
+  return checkShape(`${label(name)}: shape`, shape, {
+    least: 1,
+    most: MAX_ELEMENTS,
+    mostShown: "2^30",
+  });
+}
+
+/** Whether a value is a parameter, of this copy of the library or of another. */
+export function isParameter(value: unknown): boolean {
+  return typeof value === "object" && value !== null && BRAND in value;
+}
+
+/**
+ * @param what where the value stands, for errors
+ * @throws TypeError for anything but a parameter of this copy of the library
+ */
+export function checkedParameter(what: string, value: unknown): Parameter {
+  if (value instanceof Parameter) return value;
+  throw new TypeError(
+    isParameter(value)
+      ? `${what}: expected a Parameter of this copy of layerwise, got one of another: the program loads two copies, in two versions or from two files`
+      : refusal(what, value, "a Parameter"),
+  );
 }

@@ -2,6 +2,7 @@
 import {
   checkBoolean,
   checkChoice,
+  checkFields,
   checkFraction,
   checkInteger,
   checkNames,
@@ -113,15 +114,21 @@ const ARGS_NAMES = [
 
 const OPTION_NAMES = ["lr", ...Object.keys(DEFAULTS), "maxUnorm", "args"];
 
-/** Options with `args` laid over them, names checked and what is undefined left out. */
+/**
+ * Options whose names are checked, without those that are undefined, which count as left out.
+ *
+ * @throws TypeError for anything but an object, and for a name that is no option's
+ */
+export function namedOptions(what: string, options: unknown): Record<string, unknown> {
+  return defined(checkFields(what, options, OPTION_NAMES));
+}
+
+/** Options with `args` laid over them. */
 function flattened(what: string, options: unknown): Record<string, unknown> {
-  const given = defined(checkObject(what, options));
-  checkNames(what, given, OPTION_NAMES);
+  const given = namedOptions(what, options);
   const { args = null, ...rest } = given;
   if (args === null) return rest;
-  const overrides = defined(checkObject("args", args));
-  checkNames("args", overrides, ARGS_NAMES);
-  return { ...rest, ...overrides };
+  return { ...rest, ...defined(checkFields("args", args, ARGS_NAMES)) };
 }
 
 function defined(object: Record<string, unknown>): Record<string, unknown> {
@@ -184,6 +191,12 @@ export function resolveTrustRatio(option: unknown): TrustRatio {
   }
   return resolved;
 }
+
+/** The names that a live group has; `params` are fixed. */
+export const GROUP_NAMES: readonly string[] = [
+  "params",
+  ...OPTION_NAMES.filter((name) => name !== "args"),
+];
 
 /** Checks every value and what must hold between them. */
 export function checkHyperparameters(values: Hyperparameters): Hyperparameters {
