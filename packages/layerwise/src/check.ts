@@ -95,6 +95,15 @@ export function checkNames(
   }
 }
 
+/** @throws RangeError for an array of another length, as one is whose buffer was detached or resized */
+export function checkLength(name: string, array: Float32Array, length: number): void {
+  if (array.length === length) return;
+  const hint = array.length === 0 ? " (its memory is gone: detached, or disposed of)" : "";
+  throw new RangeError(
+    `${name}: expected ${String(length)} elements, got ${String(array.length)}${hint}`,
+  );
+}
+
 function isNonNegative(value: number): boolean {
   return Number.isFinite(value) && value >= 0;
 }

@@ -1,7 +1,7 @@
 /** What an optimizer's state looks like outside of it, and the checks that anything from outside passes. */
 import { checkInteger, checkObject, shown } from "../check.js";
 import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
-import type { Momentum } from "../kernels/kernel.js";
+import type { Momentum } from "./momentum.js";
 import { blockCount } from "./blockwise.js";
 
 /** The saved state of one layer. */

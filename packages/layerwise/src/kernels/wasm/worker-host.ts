@@ -1,5 +1,14 @@
 /** Workers of the platform: worker_threads in Node, Web Workers in browsers. Both run the same source. */
 
+/** Words of the control block, by which the pool speaks to its workers. */
+export const CONTROL_WORDS = 3;
+/** Grows by 1 when there is a job, or news. */
+export const EPOCH = 0;
+/** How many workers are asked to help: those with a lower place than this. */
+export const HELPERS = 1;
+/** A worker of another generation ends. */
+export const GENERATION = 2;
+
 /** What a worker needs to join in. */
 export interface WorkerSetup {
   readonly module: WebAssembly.Module;
@@ -34,14 +43,15 @@ const node = globalThis.process?.getBuiltinModule?.("node:worker_threads");
 function run({ module, memory, tables, scratch, control, job, helper, generation }) {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   exports.place(tables, scratch);
-  const words = new Int32Array(memory.buffer, control, 3);
-  let seen = Atomics.load(words, 0);
+  const words = new Int32Array(memory.buffer, control, ${String(CONTROL_WORDS)});
+  // The job that it was started for may still be open.
+  let seen = Atomics.load(words, ${String(EPOCH)}) - 1;
   if (!node) postMessage("started");
-  while (Atomics.load(words, 2) === generation) {
-    for (let spins = 0; spins < 1e5 && Atomics.load(words, 0) === seen; spins++);
-    if (Atomics.load(words, 0) === seen) Atomics.wait(words, 0, seen);
-    seen = Atomics.load(words, 0);
-    if (helper < Atomics.load(words, 1)) exports.work(job);
+  while (Atomics.load(words, ${String(GENERATION)}) === generation) {
+    for (let spins = 0; spins < 1e5 && Atomics.load(words, ${String(EPOCH)}) === seen; spins++);
+    if (Atomics.load(words, ${String(EPOCH)}) === seen) Atomics.wait(words, ${String(EPOCH)}, seen);
+    seen = Atomics.load(words, ${String(EPOCH)});
+    if (helper < Atomics.load(words, ${String(HELPERS)})) exports.work(job);
   }
   if (!node) { postMessage("ended"); close(); }
 }

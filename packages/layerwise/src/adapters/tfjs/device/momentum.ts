@@ -1,5 +1,5 @@
 /** A layer's momentum as tensors of a device: float32 numbers, or 8-bit codes. */
-import type { Momentum } from "../../../kernels/kernel.js";
+import type { Momentum } from "../../../state/momentum.js";
 import { blockCount } from "../../../state/blockwise.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap } from "../../../state/codebook.js";
 import type { Tensor, TensorData, TensorFlow } from "../tensorflow.js";
