@@ -42,8 +42,7 @@ await generate("constants.ts", "constants.generated.ts", (binary) => {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary), { env: { memory } });
   const lines = Object.entries(exports).map(
-    ([name, value]) =>
-      `export const ${name} = ${/** @type {WebAssembly.Global} */ (value).value};`,
+    ([name, value]) => `export const ${name} = ${/** @type {WebAssembly.Global} */ (value).value};`,
   );
   return `${lines.join("\n")}\n`;
 });

@@ -23,7 +23,9 @@ export function checkedKernelOptions(given: unknown): KernelOptions {
   const { kernel, threads } = options;
   return {
     ...(kernel === undefined ? {} : { kernel: checkedKernel(kernel) }),
-    ...(threads === undefined ? {} : { threads: checkInteger("threads", threads, 1, MOST_THREADS) }),
+    ...(threads === undefined
+      ? {}
+      : { threads: checkInteger("threads", threads, 1, MOST_THREADS) }),
   };
 }
 

@@ -188,7 +188,8 @@ export class LARS {
   }
 
   #checkAlive(): void {
-    if (this.#disposed) throw new Error("expected an optimizer in use, got one that was disposed of");
+    if (this.#disposed)
+      throw new Error("expected an optimizer in use, got one that was disposed of");
   }
 
   /** Every layer with the options of its group in this step, checked. */

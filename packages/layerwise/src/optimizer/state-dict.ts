@@ -90,7 +90,7 @@ interface Pair extends OwnedLayer {
 function matched(states: readonly LayerState[], layers: readonly OwnedLayer[]): Pair[] {
   if (states.length !== layers.length) {
     throw new RangeError(
-      `state: expected ${String(layers.length)} layers, as the optimizer has, got ${String(states.length)}`,
+      `state: expected ${String(layers.length)} layers, as the optimizer has, got ${String(states.length)} layers`,
     );
   }
   const byName = new Map(states.map((state) => [state.name, state]));

@@ -52,7 +52,10 @@ type Clip = PercentileClip | { readonly scale: number; readonly history: null };
  * @throws TypeError or RangeError that names the layer, for arrays that do not fit it; NonFiniteGradientError under
  *   nonFinite "throw". Nothing was written then
  */
-export function runStep(steps: readonly LayerStep[], { kernel, gradScale }: StepContext): StepOutcome {
+export function runStep(
+  steps: readonly LayerStep[],
+  { kernel, gradScale }: StepContext,
+): StepOutcome {
   const active = begin(steps, gradScale);
   const gradients = measure(kernel, active);
   if (!areFinite(active, gradients)) return reportSkipped(active, gradients);

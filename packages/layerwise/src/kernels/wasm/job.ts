@@ -75,8 +75,7 @@ export class Job {
     words[constants.jobLayerCount / 4] = tasks.length;
     words[constants.jobLayers / 4] = this.address + LAYERS_AT;
     words[constants.jobSums / 4] = this.address + SUMS_AT;
-    words[constants.jobPass / 4] =
-      pass === "apply" ? constants.applyPass : constants.measurePass;
+    words[constants.jobPass / 4] = pass === "apply" ? constants.applyPass : constants.measurePass;
     words[constants.jobStretches / 4] = threads;
     Atomics.store(words, constants.jobDone / 4, 0);
     this.#number++;

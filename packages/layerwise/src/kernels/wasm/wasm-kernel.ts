@@ -22,11 +22,7 @@ export interface PassRunner {
   /** One pass over layers whose factors float32 holds. */
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[];
   /** Momentum 0, or null when there is no room. */
-  allocateMomentum(
-    kind: Momentum["kind"],
-    size: number,
-    place: MomentumPlace,
-  ): HeapMomentum | null;
+  allocateMomentum(kind: Momentum["kind"], size: number, place: MomentumPlace): HeapMomentum | null;
 }
 
 const SMALLEST_NORMAL = 2 ** -126;

@@ -101,11 +101,7 @@ export class Workspace {
     });
   }
 
-  #runInside(
-    pass: Pass,
-    tasks: readonly PlacedTask[],
-    helpers: Helpers | null,
-  ): SumsOfSquares[] {
+  #runInside(pass: Pass, tasks: readonly PlacedTask[], helpers: Helpers | null): SumsOfSquares[] {
     const sums: SumsOfSquares[] = [];
     for (const part of jobParts(tasks)) {
       const before = part[0]?.continues === true ? sums.pop() : undefined;
@@ -157,7 +153,9 @@ export class Workspace {
     if (this.#largeBanks !== null) return this.#largeBanks;
     const area = this.heap.allocate(2 * bankBytes(MOST_CHUNKS));
     if (area === null) return null;
-    this.#largeBanks = [0, 1].map((turn) => new Bank(MOST_CHUNKS, area, turn * bankBytes(MOST_CHUNKS)));
+    this.#largeBanks = [0, 1].map(
+      (turn) => new Bank(MOST_CHUNKS, area, turn * bankBytes(MOST_CHUNKS)),
+    );
     return this.#largeBanks;
   }
 

@@ -18,7 +18,11 @@ export class Allocation {
   #isFreed = false;
 
   /** @internal Heaps make them. */
-  constructor(heap: Heap, free: (address: number) => void, range: { address: number; bytes: number }) {
+  constructor(
+    heap: Heap,
+    free: (address: number) => void,
+    range: { address: number; bytes: number },
+  ) {
     this.#heap = heap;
     this.#free = free;
     this.address = range.address;

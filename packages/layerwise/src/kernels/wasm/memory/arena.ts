@@ -44,7 +44,9 @@ export class Arena extends Heap {
   protected giveBack(start: number): void {
     const size = this.#sizes.get(start);
     if (size === undefined) {
-      throw new Error(`kernels' memory: expected the address of an allocation, got ${String(start)}`);
+      throw new Error(
+        `kernels' memory: expected the address of an allocation, got ${String(start)}`,
+      );
     }
     this.#sizes.delete(start);
     this.#free.add(start, start + size);

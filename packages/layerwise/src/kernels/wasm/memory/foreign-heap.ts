@@ -50,7 +50,9 @@ export class ForeignHeap extends Heap {
   protected giveBack(address: number): void {
     const block = this.#blocks.get(address);
     if (block === undefined) {
-      throw new Error(`kernels' memory: expected the address of an allocation, got ${String(address)}`);
+      throw new Error(
+        `kernels' memory: expected the address of an allocation, got ${String(address)}`,
+      );
     }
     this.#blocks.delete(address);
     this.#owner.free(block);

@@ -32,7 +32,13 @@ export abstract class Heap {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     const address = this.take(size);
     if (address === null) return null;
-    const allocation = new Allocation(this, (start) => { this.giveBack(start); }, { address, bytes: size });
+    const allocation = new Allocation(
+      this,
+      (start) => {
+        this.giveBack(start);
+      },
+      { address, bytes: size },
+    );
     allocation.view(Uint8Array, size).fill(0);
     return allocation;
   }
@@ -53,7 +59,9 @@ export abstract class Heap {
 export function allocateOrThrow(heap: Heap, bytes: number): Allocation {
   const allocation = heap.allocate(bytes);
   if (allocation === null) {
-    throw new RangeError(`kernels' memory: expected room for ${String(bytes)} bytes, got a full memory`);
+    throw new RangeError(
+      `kernels' memory: expected room for ${String(bytes)} bytes, got a full memory`,
+    );
   }
   return allocation;
 }
