@@ -1,10 +1,10 @@
 /** State in and out of an optimizer: plain objects of typed arrays and numbers. */
 import { shown } from "../check.js";
 import type { Kernel } from "../kernels/kernel.js";
-import { checkedState } from "../state/saved-state.js";
-import type { LayerState, StateDict } from "../state/saved-state.js";
 import { copyMomentum } from "../state/momentum.js";
 import type { Momentum } from "../state/momentum.js";
+import { checkedState } from "../state/saved-state.js";
+import type { LayerState, StateDict } from "../state/saved-state.js";
 import type { Layer } from "../step/layer.js";
 import { makeMomenta, momentumAs, wantedMomentum } from "../step/momentum.js";
 import { setMomentum } from "../step/step.js";

@@ -1,8 +1,8 @@
 /** What an optimizer's state looks like outside of it, and the checks that anything from outside passes. */
 import { checkInteger, checkObject, shown } from "../check.js";
 import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
-import type { Momentum } from "./momentum.js";
 import { blockCount } from "./blockwise.js";
+import type { Momentum } from "./momentum.js";
 
 /** The saved state of one layer. */
 export interface LayerState {

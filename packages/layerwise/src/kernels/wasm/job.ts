@@ -3,8 +3,8 @@
  * that nothing is allocated in a pass; a pass over more comes in several jobs.
  */
 import type { BLOCK_SIZE } from "../../state/codebook.js";
-import { addSums, CHUNK_SIZE, NO_SUMS } from "../kernel.js";
-import type { KernelTask, SumsOfSquares } from "../kernel.js";
+import { addSums, NO_SUMS } from "../kernel.js";
+import type { KernelTask, SumsOfSquares , CHUNK_SIZE} from "../kernel.js";
 import * as constants from "./constants.generated.js";
 import type { Allocation } from "./memory/allocation.js";
 
