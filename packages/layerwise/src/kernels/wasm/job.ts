@@ -4,7 +4,7 @@
  */
 import type { BLOCK_SIZE } from "../../state/codebook.js";
 import { addSums, NO_SUMS } from "../kernel.js";
-import type { KernelTask, SumsOfSquares , CHUNK_SIZE} from "../kernel.js";
+import type { KernelTask, SumsOfSquares, CHUNK_SIZE } from "../kernel.js";
 import * as constants from "./constants.generated.js";
 import type { Allocation } from "./memory/allocation.js";
 
