@@ -9,7 +9,7 @@ export type { Args, LARSOptions, TrustRatioFields, TrustRatioOption } from "./op
 export { excludeFromAdaptation, ParamGroup } from "./optimizer/param-group.js";
 export type { ParamGroupOptions } from "./optimizer/param-group.js";
 export { Parameter } from "./optimizer/parameter.js";
-export type { ParameterOptions } from "./optimizer/parameter.js";
+export type { AllocatedParameter, ParameterOptions } from "./optimizer/parameter.js";
 export { presets } from "./options/presets.js";
 export type { Preset, PresetOverrides } from "./options/presets.js";
 export * as schedules from "./options/schedules.js";

@@ -84,10 +84,30 @@ describe("presets", () => {
       const unknown = { lr, trustRatio: { [field]: 0.1 } } as unknown as PresetOverrides;
       expect(() => preset(unknown)).toThrow(new RegExp(`unknown name "${field}"`));
       const wrong = { lr, trustRatio: { whenZero: "never" } } as unknown as PresetOverrides;
-      expect(() => preset(wrong)).toThrow(/trustRatio\.whenZero: got "never"/);
+      expect(() => preset(wrong)).toThrow(/trustRatio\.whenZero: expected .*, got "never"/);
       expect(() => preset({ lr, maxUnorm: 0.1, trustRatio: { whenZero: "unit" } })).toThrow(
-        /maxUnorm: got 0\.1 and trustRatio/,
+        /maxUnorm and trustRatio: expected one of them, got 0\.1/,
       );
+    });
+
+    it.each([[null], [3], ["lr"], [[0.1]], [new Map([["lr", 0.1]])]])("refuses %o", (wrong) => {
+      const make = (): unknown => preset(wrong as unknown as PresetOverrides);
+      expect(make).toThrow(TypeError);
+      expect(make).toThrow(`presets.${name}: expected an object, got `);
+    });
+
+    it("refuses misspelt names", () => {
+      const wrong = { lr, weightdecay: 0.1 } as unknown as PresetOverrides;
+      expect(() => preset(wrong)).toThrow(TypeError);
+      expect(() => preset(wrong)).toThrow(`presets.${name}: unknown name "weightdecay"`);
+    });
+
+    it("keeps its own options under overrides that are undefined", () => {
+      const all = ["momentum", "weightDecay", "trustRatio", "maxUnorm", "args"];
+      const overrides = Object.fromEntries(all.map((option) => [option, undefined]));
+      expect(preset({ lr, ...overrides })).toEqual(preset({ lr }));
+      const [group] = new LARS([parameterOf([1])], preset({ lr, ...overrides })).paramGroups;
+      expect(group!.momentum).toBe(expected[name].momentum ?? 0);
     });
 
     it("gives a new object each time, and leaves the overrides as they are", () => {

@@ -276,7 +276,7 @@ describe("quantizeBlockwise", () => {
     );
     for (const value of [NaN, Infinity, -Infinity]) {
       expect(() => quantizeBlockwise(Float32Array.of(1, value))).toThrow(
-        new RegExp(`element 1 is ${value}`),
+        new RegExp(`values\\[1\\]: expected a finite number, got ${value}`),
       );
     }
   });
@@ -325,8 +325,79 @@ describe("dequantizeBlockwise", () => {
     for (const blocks of wrong) expect(() => dequantizeBlockwise(blocks)).toThrow(TypeError);
     for (const length of [0, 1, 3]) {
       const blocks = { codes, absmax: new Float32Array(length) };
-      expect(() => dequantizeBlockwise(blocks)).toThrow(/257 codes need 2 absmax values/);
+      expect(() => dequantizeBlockwise(blocks)).toThrow(/absmax: expected a Float32Array of 2/);
     }
+  });
+});
+
+describe("the quantiser's arguments", () => {
+  /** An array whose buffer was handed on, to a worker say. */
+  function detached<A extends Float32Array | Uint8Array>(array: A): A {
+    structuredClone(array.buffer, { transfer: [array.buffer as ArrayBuffer] });
+    return array;
+  }
+
+  it.each<[string, unknown, string]>([
+    ["nothing", undefined, "undefined"],
+    ["null", null, "null"],
+    ["a number", 3, "3"],
+    ["a list", [1, 2], "an array of 2"],
+    ["a Float64Array", new Float64Array(2), "a Float64Array"],
+    ["a Uint8Array", new Uint8Array(4), "a Uint8Array"],
+    ["a buffer", new ArrayBuffer(8), "an ArrayBuffer"],
+    ["what lies like one", { length: 2, 0: 1, 1: 2 }, "an object"],
+    ["a detached array", detached(new Float32Array(2)), "a detached Float32Array"],
+  ])("quantizeBlockwise refuses %s", (_, values, shown) => {
+    const quantize = (): unknown => quantizeBlockwise(values as Float32Array);
+    expect(quantize).toThrow(TypeError);
+    expect(quantize).toThrow(`quantizeBlockwise: values: expected a Float32Array, got ${shown}`);
+  });
+
+  const codes = new Uint8Array(257);
+  const absmax = new Float32Array(2);
+
+  it.each<[string, unknown, typeof RangeError | typeof TypeError, string]>([
+    ["null", null, TypeError, "blocks: expected an object, got null"],
+    ["nothing", undefined, TypeError, "blocks: expected an object, got undefined"],
+    ["codes alone", codes, TypeError, "blocks: expected an object, got a Uint8Array"],
+    ["no codes", { absmax }, TypeError, "codes: expected a Uint8Array, got undefined"],
+    ["no absmax", { codes }, TypeError, "absmax: expected a Float32Array of 2, got undefined"],
+    ["codes in a list", { codes: [1], absmax }, TypeError, "codes: expected a Uint8Array, got an"],
+    [
+      "clamped codes",
+      { codes: new Uint8ClampedArray(257), absmax },
+      TypeError,
+      "codes: expected a Uint8Array, got a Uint8ClampedArray",
+    ],
+    [
+      "absmax in float64",
+      { codes, absmax: new Float64Array(2) },
+      TypeError,
+      "absmax: expected a Float32Array of 2, got a Float64Array",
+    ],
+    [
+      "detached codes",
+      { codes: detached(new Uint8Array(257)), absmax: new Float32Array(0) },
+      TypeError,
+      "codes: expected a Uint8Array, got a detached Uint8Array",
+    ],
+    [
+      "a detached absmax",
+      { codes, absmax: detached(new Float32Array(2)) },
+      RangeError,
+      "absmax: expected a Float32Array of 2, got a detached Float32Array",
+    ],
+    ...[NaN, Infinity, -1].map((value): [string, unknown, typeof RangeError, string] => [
+      `an absmax of ${value}`,
+      { codes, absmax: Float32Array.of(1, value) },
+      RangeError,
+      `absmax[1]: expected a finite number ≥ 0, got ${value}`,
+    ]),
+  ])("dequantizeBlockwise refuses %s", (_, blocks, type, message) => {
+    const dequantize = (): unknown => dequantizeBlockwise(blocks as QuantizedBlocks);
+    expect(dequantize).toThrow(type);
+    expect(dequantize).toThrow(/^dequantizeBlockwise/);
+    expect(dequantize).toThrow(message);
   });
 });
 

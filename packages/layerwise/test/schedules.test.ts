@@ -131,6 +131,8 @@ describe("a schedule as lr", () => {
 });
 
 describe("wrong arguments are refused when the schedule is made", () => {
+  const part = { schedule: constant(1), steps: 2 };
+  const sparse = Object.assign(new Array<number>(3), { 0: 1, 2: 3 });
   const cases: [string, () => unknown, typeof RangeError | typeof TypeError][] = [
     ["constant: value", () => constant(-1), RangeError],
     ["constant: value", () => constant(NaN), RangeError],
@@ -152,7 +154,34 @@ describe("wrong arguments are refused when the schedule is made", () => {
     ["milestones[1]", () => multiStep({ start: 1, milestones: [3, 2] }), RangeError],
     ["milestones[0]", () => multiStep({ start: 1, milestones: [-1] }), RangeError],
     ["milestones[0]", () => multiStep({ start: 1, milestones: [0.5] }), RangeError],
+    ["milestones[1]", () => multiStep({ start: 1, milestones: sparse }), TypeError],
+    ["multiStep: milestones", () => multiStep({ start: 1, milestones: 3 as never }), TypeError],
     ["sequence", () => sequence([]), RangeError],
+    ["sequence: expected an array", () => sequence(null as never), TypeError],
+    ["sequence: expected an array", () => sequence({} as never), TypeError],
+    ["sequence: expected an array", () => sequence(part as never), TypeError],
+    ["parts[0]: expected an object", () => sequence([null as never]), TypeError],
+    ["parts[0]: expected an object", () => sequence([constant(1) as never]), TypeError],
+    ["parts[1]: expected an object", () => sequence([part, 3 as never]), TypeError],
+    [
+      "parts[1]: expected an object",
+      () => sequence(Object.assign(new Array(2), [part])),
+      TypeError,
+    ],
+    ["parts[0].schedule: expected a schedule", () => sequence([{} as never]), TypeError],
+    [
+      "parts[1].schedule: expected a schedule",
+      () => sequence([part, { schedule: 0.1 as never }]),
+      TypeError,
+    ],
+    [
+      'parts[0]: unknown name "step"',
+      () => sequence([{ ...part, step: 3 } as never, part]),
+      TypeError,
+    ],
+    ["parts[1].steps", () => sequence([part, { ...part, steps: 0 }]), RangeError],
+    ["parts[1].steps", () => sequence([part, { ...part, steps: NaN }]), RangeError],
+    ["parts[1].steps", () => sequence([part, { ...part, steps: "2" as never }]), TypeError],
     [
       "parts[0].steps",
       () => sequence([{ schedule: constant(1) }, { schedule: constant(1) }]),
@@ -175,6 +204,64 @@ describe("wrong arguments are refused when the schedule is made", () => {
       RangeError,
     ],
   ];
+
+  const makers = {
+    warmup,
+    polynomial,
+    cosine,
+    multiStep,
+    linearBatchScaling,
+    sqrtBatchScaling,
+  } as unknown as Record<string, (options: unknown) => unknown>;
+  const complete: Record<string, Record<string, unknown>> = {
+    warmup: { peak: 1, steps: 2 },
+    polynomial: { start: 1, steps: 2 },
+    cosine: { start: 1, steps: 2 },
+    multiStep: { start: 1, milestones: [1] },
+    linearBatchScaling: { lr: 1, batchSize: 2 },
+    sqrtBatchScaling: { lr: 1, batchSize: 2 },
+  };
+
+  describe.each(Object.entries(complete))("%s", (name, options) => {
+    const make = makers[name]!;
+
+    it.each([[undefined], [null], [3], ["1"], [[1, 2]], [new Map()]])("of %o", (wrong) => {
+      expect(() => make(wrong)).toThrow(TypeError);
+      expect(() => make(wrong)).toThrow(`${name}: expected an object`);
+    });
+
+    it.each(Object.keys(options))("without %s", (field) => {
+      const others = { ...options, [field]: undefined };
+      expect(() => make(others)).toThrow(TypeError);
+      expect(() => make(others)).toThrow(new RegExp(`^${name}: ${field}: .*got undefined`));
+    });
+
+    it.each(["stpes", "power ", "End", "warmup"])("with a misspelt field: %s", (field) => {
+      expect(() => make({ ...options, [field]: 1 })).toThrow(TypeError);
+      expect(() => make({ ...options, [field]: 1 })).toThrow(`${name}: unknown name "${field}"`);
+    });
+
+    it("whole is taken", () => {
+      expect(() => make(options)).not.toThrow();
+    });
+  });
+
+  it("but only polynomial has a power", () => {
+    expect(() => polynomial({ start: 1, steps: 2, power: 1 })).not.toThrow();
+    expect(() => cosine({ start: 1, steps: 2, power: 1 } as never)).toThrow(/unknown name "power"/);
+  });
+
+  it("and lists that change later do not change a schedule", () => {
+    const milestones = [1, 2];
+    const steps = multiStep({ start: 1, milestones });
+    const parts = [{ schedule: constant(1), steps: 1 }, { schedule: constant(2) }];
+    const joined = sequence(parts);
+    milestones[1] = 1000;
+    parts.pop();
+    parts[0]!.steps = 1000;
+    expectRates(steps, [1, 0.1, 0.01]);
+    expectRates(joined, [1, 2, 2]);
+  });
 
   it.each(cases.map(([name, make, type], index) => ({ name, make, type, index })))(
     "$index: $name",

@@ -438,6 +438,16 @@ describe("a state that does not fit is refused, and nothing is loaded", () => {
     ["a history of another length", (layer) => (layer.gradientHistory = new Float64Array(99))],
     ["a history of another type", (layer) => (layer.gradientHistory = new Float32Array(100))],
     ["a history missing", (layer) => delete layer.gradientHistory],
+    ["a step beyond 2^53", (_, state) => (state.step = 2 ** 53)],
+    ["a layer's step beyond 2^53", (layer) => (layer.step = 1e300)],
+    ["a layer's step NaN", (layer) => (layer.step = NaN)],
+    ["a sparse list of layers", (_, state) => (state.layers = new Array<unknown>(4))],
+    ["a sparse shape", (layer) => (layer.shape = Object.assign(new Array(2), { 1: 300 }))],
+    ["a shape that is a typed array", (layer) => (layer.shape = Int32Array.of(300))],
+    ["a shape that is a text", (layer) => (layer.shape = "300")],
+    ["a shape beyond 2^53", (layer) => (layer.shape = [2 ** 40, 2 ** 40])],
+    ["a nested shape", (layer) => (layer.shape = [[300]])],
+    ["a name with a lone surrogate", (layer) => (layer.name = "\ud800")],
   ];
 
   it.each(edits)("%s", (_, edit) => {
@@ -446,12 +456,69 @@ describe("a state that does not fit is refused, and nothing is loaded", () => {
     expectRefused(state, [/state/]);
   });
 
+  it("a name, a step or a shape that is wrong: names the layer", () => {
+    const [first, ...others] = saved().layers;
+    const withFirst = (changes: object): unknown => ({
+      step: 2,
+      layers: [{ ...first, ...changes }, ...others],
+    });
+    const place = /^state: layers\[0\] \("layer a"\)/;
+    expectRefused(withFirst({ step: 2 ** 53 }), [
+      place,
+      /\.step: expected .*, got 9007199254740992/,
+    ]);
+    expectRefused(withFirst({ shape: [300, 2.5] }), [place, /\.shape: .*got \[300, 2\.5\]/]);
+    expectRefused(withFirst({ shape: "300" }), [place, /\.shape: .*got "300"/], TypeError);
+    expectRefused(withFirst({ name: "\ud800" }), [/layers\[0\]\.name: .*"\\ud800"/], TypeError);
+  });
+
+  describe.each([NaN, Infinity, -Infinity, -1])("a value of %d", (value) => {
+    /** A saved state with the value in one of its arrays. */
+    function broken(layer: number, field: "values" | "absmax" | "history"): StateDict {
+      const state = saved();
+      const { momentum, gradientHistory } = state.layers[layer]!;
+      if (field === "history") gradientHistory![1] = value;
+      else if (field === "values" && momentum?.kind === "float32") momentum.values[1] = value;
+      else if (field === "absmax" && momentum?.kind === "blockwise") momentum.absmax[1] = value;
+      else expect.fail(`layer ${layer} has no ${field}`);
+      return state;
+    }
+
+    function expectNamed(state: StateDict, place: string): void {
+      const escaped = place.replace(/[[\]().]/g, "\\$&");
+      const message = new RegExp(`^state: ${escaped}: expected a finite number.*, got ${value}$`);
+      expectRefused(state, [message], RangeError);
+      expect(() => encodeCheckpoint(state)).toThrow(message);
+    }
+
+    it("in a history, or as an absmax: names layer and element", () => {
+      expectNamed(broken(1, "history"), 'layers[1] ("layer b").gradientHistory[1]');
+      expectNamed(broken(2, "absmax"), 'layers[2] ("layer c").momentum.absmax[1]');
+    });
+
+    it("in the momentum: names layer and element; momentum may be negative", () => {
+      const state = broken(0, "values");
+      if (value === -1) expect(() => encodeCheckpoint(state)).not.toThrow();
+      else expectNamed(state, 'layers[0] ("layer a").momentum.values[1]');
+    });
+  });
+
+  it("does not touch what it was given, and may be frozen", () => {
+    const state = saved();
+    const copy = structuredClone(state);
+    const frozen = Object.freeze({ ...state, layers: Object.freeze(state.layers) });
+    forEachLoaded((optimizer) => {
+      optimizer.loadStateDict(frozen as StateDict);
+    });
+    expectSameState(state, copy);
+  });
+
   it("by a group with a wrong live option: the state stays", () => {
     const state = saved();
     forEachLoaded((optimizer, params) => {
       const before = snapshotOf(optimizer, params);
       optimizer.paramGroups[0]!.momentum = 2;
-      expect(() => optimizer.loadStateDict(state)).toThrow(/momentum: got 2/);
+      expect(() => optimizer.loadStateDict(state)).toThrow(/momentum: .*got 2/);
       expectSameSnapshot(snapshotOf(optimizer, params), before);
     });
   });

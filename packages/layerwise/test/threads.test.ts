@@ -126,7 +126,7 @@ describe("threads", () => {
 
   it.each([0, 1.5, -1, 65, Number.NaN])("refuses %s threads", (threads) => {
     expect(() => new LARS(layers([4]), { lr: 1 }, { threads })).toThrow(
-      /threads: got .*; allowed is a whole number from 1 to 64/,
+      /threads: expected a whole number from 1 to 64, got/,
     );
   });
 
@@ -266,13 +266,13 @@ describe("accumulate", () => {
     const parameter = Parameter.allocate([3], { name: "bias" });
     expect(() => {
       accumulate(parameter, new Float32Array(2));
-    }).toThrow(/layer "bias": gradient: expected 3 elements, got 2/);
+    }).toThrow(/"bias": .*gradient.*2/);
     expect(() => {
       accumulate(parameter, [1, 2, 3] as never);
     }).toThrow(TypeError);
     expect(() => {
       accumulate(parameter, new Float32Array(3), Number.NaN);
-    }).toThrow(/scale: .*NaN/);
+    }).toThrow(/scale: expected a finite number, got NaN/);
     expect(parameter.grad).toEqual(new Float32Array(3));
   });
 });

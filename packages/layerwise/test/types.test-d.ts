@@ -12,6 +12,7 @@ import {
 } from "../src/index.js";
 import type * as library from "../src/index.js";
 import type {
+  AllocatedParameter,
   BlockwiseMomentum,
   Float32Momentum,
   LARSOptions,
@@ -31,6 +32,31 @@ import type { QuantizedBlocks } from "../src/quantization.js";
 import { createDynamicMap, dequantizeBlockwise, quantizeBlockwise } from "../src/quantization.js";
 
 const params = [Parameter.allocate([1])];
+
+describe("parameters", () => {
+  it("that are allocated have a gradient; others may have none", () => {
+    expectTypeOf(Parameter.allocate([1])).toEqualTypeOf<AllocatedParameter>();
+    expectTypeOf<AllocatedParameter["grad"]>().toEqualTypeOf<Float32Array>();
+    expectTypeOf<AllocatedParameter>().toExtend<Parameter>();
+    expectTypeOf<Parameter["grad"]>().toEqualTypeOf<Float32Array | null>();
+    const { grad } = new Parameter(new Float32Array(1));
+    // @ts-expect-error there may be none
+    grad.fill(0);
+    Parameter.allocate([1]).grad.fill(0);
+    Parameter.allocate([1]).grad = null;
+  });
+
+  it("take a name and a shape", () => {
+    // @ts-expect-error options are an object
+    new Parameter(new Float32Array(1), "w");
+    // @ts-expect-error no such option
+    new Parameter(new Float32Array(1), { nmae: "w" });
+    // @ts-expect-error no such option
+    Parameter.allocate([1], { nmae: "w" });
+    // @ts-expect-error a shape is a list
+    Parameter.allocate(10);
+  });
+});
 
 describe("options", () => {
   it("need lr, and nothing else", () => {

@@ -1,5 +1,5 @@
 /** Gradient accumulation: large batches in parts that fit the cache or the device. */
-import { checkLength, checkNumber, shown } from "../check.js";
+import { checkArray, checkNumber, shown } from "../check.js";
 import { applyShared } from "../kernels/choose.js";
 import type { KernelTask } from "../kernels/kernel.js";
 import type { Parameter } from "./parameter.js";
@@ -15,24 +15,13 @@ import type { Parameter } from "./parameter.js";
  */
 export function accumulate(parameter: Parameter, gradient: Float32Array, scale = 1): void {
   const label = `layer ${shown(parameter.name ?? "parameter")}`;
-  checkGradient(`${label}: gradient`, gradient, parameter.size);
-  checkLength(`${label}: data`, parameter.data, parameter.size);
+  checkArray(`${label}: gradient`, gradient, Float32Array, parameter.size);
+  checkArray(`${label}: data`, parameter.data, Float32Array, parameter.size);
   checkNumber("scale", scale, Number.isFinite, "a finite number");
-  const sum: unknown = parameter.grad ?? new Float32Array(parameter.size);
-  checkGradient(`${label}: grad`, sum, parameter.size);
+  const sum = parameter.grad ?? new Float32Array(parameter.size);
+  checkArray(`${label}: grad`, sum, Float32Array, parameter.size);
   applyShared([additionTask(sum, gradient, scale)]);
   parameter.grad = sum;
-}
-
-function checkGradient(
-  name: string,
-  gradient: unknown,
-  size: number,
-): asserts gradient is Float32Array {
-  if (!(gradient instanceof Float32Array)) {
-    throw new TypeError(`${name}: expected a Float32Array, got ${shown(gradient)}`);
-  }
-  checkLength(name, gradient, size);
 }
 
 /** An addition is a step against the gradient's sign: sum − (−1)·scale·gradient. */

@@ -1,15 +1,17 @@
 /** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
-import { checkObject, shown } from "../check.js";
+import { checkNames, checkObject, shown } from "../check.js";
 import type { TrustRatio } from "../decide/trust-ratio.js";
 import {
   checkHyperparameters,
   clipUpdateWith,
+  GROUP_NAMES,
   resolveOptions,
   resolveTrustRatio,
 } from "../options/options.js";
 import type { Hyperparameters, LARSOptions, TrustRatioOption } from "../options/options.js";
 import type { Schedule } from "../options/schedules.js";
-import { Parameter } from "./parameter.js";
+import { checkedParameter, isParameter } from "./parameter.js";
+import type { Parameter } from "./parameter.js";
 
 /** A group as it is given: parameters, and the options in which it differs from the optimizer's. */
 export interface ParamGroupOptions extends Partial<LARSOptions> {
@@ -17,11 +19,11 @@ export interface ParamGroupOptions extends Partial<LARSOptions> {
 }
 
 /**
- * A group of an optimizer. Options can be changed at any time; the next step checks them before it
- * writes anything, `trustRatio` and `maxUnorm` are checked at once.
+ * A group of an optimizer. Options can be changed at any time; the next step checks names and values before it
+ * writes anything, `trustRatio` and `maxUnorm` are checked at once. Parameters are fixed: add a group for more.
  */
 export class ParamGroup {
-  readonly params: readonly Parameter[];
+  declare readonly params: readonly Parameter[];
   declare lr: number | Schedule;
   declare momentum: number;
   declare dampening: number;
@@ -37,7 +39,7 @@ export class ParamGroup {
 
   /** @internal Groups are made by the optimizer. */
   constructor(params: readonly Parameter[], { trustRatio, ...values }: Hyperparameters) {
-    this.params = params;
+    Object.defineProperty(this, "params", { value: params, enumerable: true, writable: false });
     this.#trustRatio = trustRatio;
     Object.assign(this, values);
   }
@@ -60,8 +62,9 @@ export class ParamGroup {
     this.#trustRatio = clipUpdateWith(limit);
   }
 
-  /** The options as they are now. @throws TypeError or RangeError when one was set to a wrong value */
+  /** The options as they are now. @throws TypeError or RangeError for a wrong value, or a name that is no option's */
   hyperparameters(): Hyperparameters {
+    checkNames("parameter group", this as unknown as Record<string, unknown>, GROUP_NAMES);
     const own = { trustRatio: this.#trustRatio };
     return checkHyperparameters(Object.assign(own, this as Omit<Hyperparameters, "trustRatio">));
   }
@@ -83,7 +86,7 @@ export function createParamGroup(given: unknown, inherited: Hyperparameters): Pa
  */
 export function createParamGroups(params: unknown, inherited: Hyperparameters): ParamGroup[] {
   const list = checkList("params", params);
-  if (list[0] instanceof Parameter) {
+  if (isParameter(list[0])) {
     return [new ParamGroup(checkParameters("params", list), inherited)];
   }
   return list.map((group) => createParamGroup(group, inherited));
@@ -98,19 +101,16 @@ function checkList(name: string, value: unknown): readonly unknown[] {
   const list = isIterable ? [...(value as Iterable<unknown>)] : [];
   if (list.length === 0) {
     const got = isIterable ? "an empty list" : shown(value);
-    throw new TypeError(`${name}: got ${got}; allowed is a list with at least one Parameter`);
+    throw new TypeError(`${name}: expected a list with at least one Parameter, got ${got}`);
   }
   return list;
 }
 
 function checkParameters(name: string, value: unknown): readonly Parameter[] {
   return Object.freeze(
-    checkList(name, value).map((parameter, index) => {
-      if (parameter instanceof Parameter) return parameter;
-      throw new TypeError(
-        `${name}[${String(index)}]: got ${shown(parameter)}; allowed is a Parameter`,
-      );
-    }),
+    checkList(name, value).map((parameter, index) =>
+      checkedParameter(`${name}[${String(index)}]`, parameter),
+    ),
   );
 }
 

@@ -1,5 +1,13 @@
 /** A parameter: the weights of one layer and their gradient. */
-import { shown } from "../check.js";
+import {
+  checkFields,
+  checkShape,
+  checkText,
+  isDetached,
+  refusal,
+  shown,
+  shownShape,
+} from "../check.js";
 import { availableRuntime } from "../kernels/choose.js";
 
 /** Memory that a parameter owns, to be freed once. */
@@ -10,6 +18,12 @@ interface OwnedMemory {
 /** The largest layer: 2^30 elements, 4 GiB. */
 export const MAX_ELEMENTS = 2 ** 30;
 
+/**
+ * Marks parameters of every copy of the library that a program may have loaded, so that one copy can say that a
+ * parameter is another's: its memory, kernels and threads are too.
+ */
+const BRAND = Symbol.for("layerwise.Parameter");
+
 /** What a parameter may be given beside its values. */
 export interface ParameterOptions {
   /** Names the layer in reports, errors and checkpoints. */
@@ -18,8 +32,18 @@ export interface ParameterOptions {
   shape?: readonly number[];
 }
 
+/** A parameter that was allocated: its gradient is there until it is set to null, or {@link Parameter.dispose}. */
+export interface AllocatedParameter extends Parameter {
+  get grad(): Float32Array;
+  set grad(gradient: Float32Array | null);
+}
+
 /** A layer: one tensor of weights, and its gradient. */
 export class Parameter {
+  static {
+    Object.defineProperty(this.prototype, BRAND, { value: true });
+  }
+
   /** The weights. `step()` writes into this array. */
   readonly data: Float32Array;
   /**
@@ -36,21 +60,20 @@ export class Parameter {
 
   /**
    * @param data any Float32Array; `step()` passes it through the kernels' memory in pieces
-   * @throws TypeError when `data` is no Float32Array or `name` no string; RangeError when the shape
-   *   does not fit, or there are 0 or more than 2^30 elements
+   * @throws TypeError when `data` is no Float32Array or detached, `name` no string, `shape` no array, or an option is none;
+   *   RangeError when the shape does not fit, or there are 0 or more than 2^30 elements
    */
-  constructor(data: Float32Array, { name, shape }: ParameterOptions = {}) {
-    if (name !== undefined && typeof name !== "string") {
-      throw new TypeError(`name: got ${shown(name)}; allowed is a string`);
+  constructor(data: Float32Array, options: ParameterOptions = {}) {
+    const name = checkedName(checkFields("parameter options", options, ["name", "shape"]));
+    if (!(data instanceof Float32Array) || isDetached(data)) {
+      throw new TypeError(`${label(name)}: data: expected a Float32Array, got ${shown(data)}`);
     }
-    if (!(data instanceof Float32Array)) {
-      throw new TypeError(`${label(name)}: data is ${shown(data)}; allowed is a Float32Array`);
-    }
-    this.shape = Object.freeze([...(shape ?? [data.length])]);
-    this.size = elementsOf(this.shape, name);
+    const { shape = [data.length] } = options;
+    this.size = elementsOf(shape, name);
+    this.shape = Object.freeze([...shape]);
     if (this.size !== data.length) {
       throw new RangeError(
-        `${label(name)}: shape [${this.shape.join(", ")}] has ${String(this.size)} elements, data has ${String(data.length)}`,
+        `${label(name)}: shape ${shownShape(this.shape)}: expected ${String(this.size)} elements in data, got ${String(data.length)}`,
       );
     }
     this.data = data;
@@ -63,9 +86,10 @@ export class Parameter {
    * memory, the arrays are ordinary ones.
    *
    * @param shape sizes ≥ 1, 2^30 elements at most; [] is a single element
-   * @throws RangeError for another shape
+   * @throws TypeError for a shape that is no array, RangeError for another
    */
-  static allocate(shape: readonly number[], { name }: { name?: string } = {}): Parameter {
+  static allocate(shape: readonly number[], options: { name?: string } = {}): AllocatedParameter {
+    const name = checkedName(checkFields("Parameter.allocate: options", options, ["name"]));
     const size = elementsOf(shape, name);
     const owned: OwnedMemory[] = [];
     const zeros = (): Float32Array => {
@@ -75,11 +99,10 @@ export class Parameter {
       return memory.view(Float32Array, size);
     };
     try {
-      const options = name === undefined ? { shape } : { shape, name };
-      const parameter = new Parameter(zeros(), options);
+      const parameter = new Parameter(zeros(), name === undefined ? { shape } : { shape, name });
       parameter.grad = zeros();
       parameter.#owned = owned;
-      return parameter;
+      return parameter as AllocatedParameter;
     } catch (error) {
       for (const memory of owned) memory.free();
       throw error;
@@ -110,7 +133,7 @@ export class Parameter {
 export function rebind(parameter: Parameter, data: Float32Array): void {
   if (data.length !== parameter.size) {
     throw new RangeError(
-      `${label(parameter.name)}: got ${String(data.length)} elements; allowed is ${String(parameter.size)}`,
+      `${label(parameter.name)}: expected ${String(parameter.size)} elements, got ${String(data.length)}`,
     );
   }
   (parameter as { data: Float32Array }).data = data;
@@ -120,14 +143,33 @@ function label(name: string | undefined): string {
   return name === undefined ? "parameter" : `parameter ${shown(name)}`;
 }
 
+function checkedName({ name }: Record<string, unknown>): string | undefined {
+  return name === undefined ? undefined : checkText("name", name);
+}
+
 /** The number of elements of a shape, checked. */
 function elementsOf(shape: readonly number[], name: string | undefined): number {
-  const size = shape.reduce((product, length) => product * length, 1);
-  const valid = shape.every((length) => Number.isInteger(length) && length >= 1);
-  if (!valid || size > MAX_ELEMENTS) {
-    throw new RangeError(
-      `${label(name)}: shape [${shape.join(", ")}]; allowed are whole sizes ≥ 1 with at most 2^30 elements together`,
-    );
-  }
-  return size;
+  return checkShape(`${label(name)}: shape`, shape, {
+    least: 1,
+    most: MAX_ELEMENTS,
+    mostShown: "2^30",
+  });
+}
+
+/** Whether a value is a parameter, of this copy of the library or of another. */
+export function isParameter(value: unknown): boolean {
+  return typeof value === "object" && value !== null && BRAND in value;
+}
+
+/**
+ * @param what where the value stands, for errors
+ * @throws TypeError for anything but a parameter of this copy of the library
+ */
+export function checkedParameter(what: string, value: unknown): Parameter {
+  if (value instanceof Parameter) return value;
+  throw new TypeError(
+    isParameter(value)
+      ? `${what}: expected a Parameter of this copy of layerwise, got one of another: the program loads two copies, in two versions or from two files`
+      : refusal(what, value, "a Parameter"),
+  );
 }

@@ -2,6 +2,7 @@
 import {
   checkBoolean,
   checkChoice,
+  checkFields,
   checkFraction,
   checkInteger,
   checkNames,
@@ -113,15 +114,21 @@ const ARGS_NAMES = [
 
 const OPTION_NAMES = ["lr", ...Object.keys(DEFAULTS), "maxUnorm", "args"];
 
-/** Options with `args` laid over them, names checked and what is undefined left out. */
+/**
+ * Options whose names are checked, without those that are undefined, which count as left out.
+ *
+ * @throws TypeError for anything but an object, and for a name that is no option's
+ */
+export function namedOptions(what: string, options: unknown): Record<string, unknown> {
+  return defined(checkFields(what, options, OPTION_NAMES));
+}
+
+/** Options with `args` laid over them. */
 function flattened(what: string, options: unknown): Record<string, unknown> {
-  const given = defined(checkObject(what, options));
-  checkNames(what, given, OPTION_NAMES);
+  const given = namedOptions(what, options);
   const { args = null, ...rest } = given;
   if (args === null) return rest;
-  const overrides = defined(checkObject("args", args));
-  checkNames("args", overrides, ARGS_NAMES);
-  return { ...rest, ...overrides };
+  return { ...rest, ...defined(checkFields("args", args, ARGS_NAMES)) };
 }
 
 function defined(object: Record<string, unknown>): Record<string, unknown> {
@@ -133,7 +140,7 @@ function defined(object: Record<string, unknown>): Record<string, unknown> {
  *
  * @param what where the options stand, for error messages
  * @param inherited what holds where the options say nothing; without it, `lr` is required
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and the value
  */
 export function resolveOptions(
   what: string,
@@ -145,7 +152,7 @@ export function resolveOptions(
   if (maxUnorm !== undefined && trustRatio !== undefined)
     throw bothRulesError(maxUnorm, trustRatio);
   if (!("lr" in given) && inherited.lr === undefined) {
-    throw new TypeError(`${what}: lr is missing; allowed is a number ≥ 0 or a schedule`);
+    throw new TypeError(`${what}: lr is missing; expected a number ≥ 0 or a schedule`);
   }
   const merged = { ...inherited, ...rest } as Hyperparameters;
   if (maxUnorm !== undefined) merged.trustRatio = clipUpdateWith(maxUnorm);
@@ -156,7 +163,7 @@ export function resolveOptions(
 /** The refusal of two rules at once. */
 export function bothRulesError(maxUnorm: unknown, trustRatio: unknown): TypeError {
   return new TypeError(
-    `maxUnorm: got ${shown(maxUnorm)} and trustRatio ${shown(trustRatio)}; allowed is one of them: maxUnorm is short for trustRatio { rule: "clip-update", maxUnorm }`,
+    `maxUnorm and trustRatio: expected one of them, got ${shown(maxUnorm)} and ${shown(trustRatio)}; maxUnorm is short for trustRatio { rule: "clip-update", maxUnorm }`,
   );
 }
 
@@ -184,6 +191,12 @@ export function resolveTrustRatio(option: unknown): TrustRatio {
   }
   return resolved;
 }
+
+/** The names that a live group has; `params` are fixed. */
+export const GROUP_NAMES: readonly string[] = [
+  "params",
+  ...OPTION_NAMES.filter((name) => name !== "args"),
+];
 
 /** Checks every value and what must hold between them. */
 export function checkHyperparameters(values: Hyperparameters): Hyperparameters {
@@ -213,7 +226,7 @@ export function checkHyperparameters(values: Hyperparameters): Hyperparameters {
 function checkNesterov({ nesterov, momentum, dampening }: Hyperparameters): void {
   if (nesterov && (momentum === 0 || dampening !== 0)) {
     throw new RangeError(
-      `nesterov: got true with momentum ${String(momentum)} and dampening ${String(dampening)}; allowed is nesterov with momentum > 0 and dampening 0`,
+      `nesterov: expected momentum > 0 and dampening 0 with it, got momentum ${String(momentum)} and dampening ${String(dampening)}`,
     );
   }
 }
@@ -221,7 +234,7 @@ function checkNesterov({ nesterov, momentum, dampening }: Hyperparameters): void
 function checkDampening({ dampening, trustRatio }: Hyperparameters): void {
   if (dampening !== 0 && ruleOf(trustRatio).placement(trustRatio) === "classic") {
     throw new RangeError(
-      `dampening: got ${String(dampening)} with momentumOrder "classic"; allowed is 0 there, or momentumOrder "torch"`,
+      `dampening: expected 0 with momentumOrder "classic", got ${String(dampening)}; momentumOrder "torch" takes any`,
     );
   }
 }

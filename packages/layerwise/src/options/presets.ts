@@ -4,7 +4,7 @@
  */
 import { checkObject } from "../check.js";
 import type { TrustRatio } from "../decide/trust-ratio.js";
-import { bothRulesError, resolveTrustRatio } from "./options.js";
+import { bothRulesError, namedOptions, resolveTrustRatio } from "./options.js";
 import type { LARSOptions, TrustRatioOption } from "./options.js";
 
 /**
@@ -28,10 +28,10 @@ export interface Preset {
   (overrides?: PresetOverrides): Omit<Partial<LARSOptions>, "lr">;
 }
 
-/** A preset's function: its options, then the overrides. */
-function preset(options: Partial<LARSOptions>, rule: TrustRatioOption): Preset {
+/** A preset's function: its options, then the overrides; an override that is undefined is none. */
+function preset(name: string, options: Partial<LARSOptions>, rule: TrustRatioOption): Preset {
   return (overrides: PresetOverrides = {}) => {
-    const { trustRatio, maxUnorm, ...others } = overrides;
+    const { trustRatio, maxUnorm, ...others } = namedOptions(`presets.${name}`, overrides);
     if (trustRatio !== undefined && maxUnorm !== undefined)
       throw bothRulesError(maxUnorm, trustRatio);
     const override = maxUnorm === undefined ? trustRatio : { rule: "clip-update", maxUnorm };
@@ -62,47 +62,52 @@ export const presets = {
    * bitsandbytes `PytorchLARS`, and `LARS32bit` on the CPU: `clip-update` with max_unorm 0.02; a layer at
    * zero stays there. Source: bitsandbytes `optim/lars.py`, `backends/cpu/ops.py`.
    */
-  bitsandbytes: preset({}, { rule: "clip-update", maxUnorm: 0.02, whenZero: "freeze" }),
+  bitsandbytes: preset(
+    "bitsandbytes",
+    {},
+    { rule: "clip-update", maxUnorm: 0.02, whenZero: "freeze" },
+  ),
 
   /** You, Gitman, Ginsburg 2017 (arXiv 1708.03888), algorithm 1: η 0.001, momentum 0.9, λ 0.0005. */
-  paper: preset({ momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
+  paper: preset("paper", { momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
 
   /**
    * timm `Lars`: ε 1e-8, γ outside the momentum. timm adapts a layer without weight decay only under
    * `always_adapt`; this preset adapts it always. Source: timm `optim/lars.py`.
    */
-  timm: preset({}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
+  timm: preset("timm", {}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
 
   /**
    * NVIDIA Apex `LARC` over `torch.optim.SGD`: η 0.02, ε 1e-8, clipped to the rate (`clip` true). Source: Apex
    * `parallel/LARC.py`.
    */
   apexLARC: preset(
+    "apexLARC",
     {},
     scaleGradient({ coefficient: 0.02, eps: 1e-8, clip: true, momentumOrder: "torch" }),
   ),
 
   /** `optax.lars`: joint norm of g + λw, momentum 0.9. Source: optax `_src/alias.py`. */
-  optax: preset({ momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
+  optax: preset("optax", { momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
 
   /**
    * SimCLR's `LARSOptimizer` with `classic_momentum` on, its default: joint norm, momentum 0.9, no decay (its
    * training script sets 1e-6). Off: `trustRatio: "scale-update"`. Source: SimCLR `lars_optimizer.py`.
    */
-  simclr: preset({ momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
+  simclr: preset("simclr", { momentum: 0.9 }, scaleGradient({ denominator: "joint" })),
 
   /**
    * The MLPerf ResNet-50 reference: sum of norms, momentum 0.9, λ 1e-4, ε 1e-7 (its default of 0 means
    * Keras' epsilon). Source: MLPerf training, `image_classification/tensorflow2/lars_optimizer.py`.
    */
-  mlperf: preset({ momentum: 0.9, weightDecay: 1e-4 }, scaleGradient({ eps: 1e-7 })),
+  mlperf: preset("mlperf", { momentum: 0.9, weightDecay: 1e-4 }, scaleGradient({ eps: 1e-7 })),
 
   /** torchlars `LARS` over `torch.optim.SGD`: ε 1e-8, γ outside the momentum. Source: torchlars `lars.py`. */
-  torchlars: preset({}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
+  torchlars: preset("torchlars", {}, scaleGradient({ eps: 1e-8, momentumOrder: "torch" })),
 
   /**
    * Paddle `LarsMomentumOptimizer`: λ 0.0005, ε 0, momentum required (0.9 here). Source: Paddle
    * `lars_momentum_kernel.cc`, `.cu`.
    */
-  paddle: preset({ momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
+  paddle: preset("paddle", { momentum: 0.9, weightDecay: 0.0005 }, scaleGradient({})),
 } as const satisfies Record<string, Preset>;

@@ -2,7 +2,7 @@
  * Learning rates over steps. A schedule is a function of the step, counted from 0; any such function
  * will do. Steps beyond a schedule's end keep its last value.
  */
-import { checkInteger, checkNonNegative, checkPositive } from "../check.js";
+import { checkFields, checkInteger, checkNonNegative, checkPositive, refusal } from "../check.js";
 
 /** The learning rate of a step, counted from 0. */
 export type Schedule = (step: number) => number;
@@ -29,7 +29,9 @@ export interface WarmupOptions {
  *
  * Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.2.
  */
-export function warmup({ peak, steps, start = 0 }: WarmupOptions): Schedule {
+export function warmup(options: WarmupOptions): Schedule {
+  checkFields("warmup", options, ["peak", "steps", "start"]);
+  const { peak, steps, start = 0 } = options;
   checkNonNegative("warmup: peak", peak);
   checkNonNegative("warmup: start", start);
   checkInteger("warmup: steps", steps, 1);
@@ -46,7 +48,9 @@ export interface DecayOptions {
   steps: number;
 }
 
-function checkDecay(name: string, { start, end = 0, steps }: DecayOptions): void {
+function checkDecay(name: string, options: DecayOptions, others: readonly string[] = []): void {
+  checkFields(name, options, ["start", "end", "steps", ...others]);
+  const { start, end = 0, steps } = options;
   checkNonNegative(`${name}: start`, start);
   checkNonNegative(`${name}: end`, end);
   checkInteger(`${name}: steps`, steps, 1);
@@ -63,7 +67,7 @@ function remaining(step: number, steps: number): number {
  * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888), section 5: power 2.
  */
 export function polynomial(options: DecayOptions & { power?: number }): Schedule {
-  checkDecay("polynomial", options);
+  checkDecay("polynomial", options, ["power"]);
   const { start, end = 0, steps, power = 2 } = options;
   checkPositive("polynomial: power", power);
   return (step) => end + (start - end) * remaining(step, steps) ** power;
@@ -91,17 +95,29 @@ export interface MultiStepOptions {
 }
 
 /** Steps down by a factor at each milestone, as PyTorch's `MultiStepLR`. */
-export function multiStep({ start, milestones, factor = 0.1 }: MultiStepOptions): Schedule {
+export function multiStep(options: MultiStepOptions): Schedule {
+  checkFields("multiStep", options, ["start", "milestones", "factor"]);
+  const { start, factor = 0.1 } = options;
   checkNonNegative("multiStep: start", start);
   checkNonNegative("multiStep: factor", factor);
-  milestones.forEach((milestone, index) => {
-    checkInteger(
-      `multiStep: milestones[${String(index)}]`,
-      milestone,
-      (milestones[index - 1] ?? -1) + 1,
-    );
-  });
+  const milestones = checkedMilestones(options.milestones);
   return (step) => start * factor ** milestones.filter((milestone) => step >= milestone).length;
+}
+
+/** A copy, so that what a user does to the list later does not change the schedule. */
+function checkedMilestones(given: unknown): number[] {
+  let least = 0;
+  return checkedList("multiStep: milestones", given, "steps").map((milestone, index) => {
+    const checked = checkInteger(`multiStep: milestones[${String(index)}]`, milestone, least);
+    least = checked + 1;
+    return checked;
+  });
+}
+
+/** A copy without holes: what a sparse array leaves out is undefined. */
+function checkedList(name: string, value: unknown, elements: string): unknown[] {
+  if (!Array.isArray(value)) throw new TypeError(refusal(name, value, `an array of ${elements}`));
+  return Array.from(value as unknown[]);
 }
 
 /** One part of a {@link sequence}. */
@@ -112,23 +128,36 @@ export interface SequencePart {
 }
 
 /**
- * Schedules one after the other. Each counts its own steps from 0.
+ * Schedules one after the other. Each counts its own steps from 0. Beyond its own end the last part goes on.
  *
- * @throws RangeError without parts, or for a part other than the last that has no `steps`
+ * @throws TypeError or RangeError without parts, for a part without a schedule, and for one other than the last
+ *   that has no `steps`
  */
 export function sequence(parts: readonly SequencePart[]): Schedule {
-  const last = parts.at(-1);
-  if (last === undefined) throw new RangeError("sequence: got no parts; allowed is one or more");
-  parts.slice(0, -1).forEach(({ steps }, index) => {
-    checkInteger(`sequence: parts[${String(index)}].steps`, steps, 1);
-  });
+  const list = checkedList("sequence", parts, "parts");
+  if (list.length === 0) throw new RangeError("sequence: expected one part or more, got none");
+  const checked = list.map((part, index) =>
+    checkedPart(`sequence: parts[${String(index)}]`, part, index === list.length - 1),
+  );
+  const last = checked.at(-1)!;
   return (step) => {
     let local = step;
-    for (const { schedule, steps = Infinity } of parts) {
+    for (const { schedule, steps } of checked) {
       if (local < steps) return schedule(local);
       local -= steps;
     }
-    return last.schedule(local + (last.steps ?? 0));
+    return last.schedule(local + last.steps);
+  };
+}
+
+function checkedPart(name: string, value: unknown, isLast: boolean): Required<SequencePart> {
+  const { schedule, steps } = checkFields(name, value, ["schedule", "steps"]);
+  if (typeof schedule !== "function") {
+    throw new TypeError(refusal(`${name}.schedule`, schedule, "a schedule (step) => rate"));
+  }
+  return {
+    schedule: schedule as Schedule,
+    steps: isLast && steps === undefined ? Infinity : checkInteger(`${name}.steps`, steps, 1),
   };
 }
 
@@ -141,10 +170,9 @@ export interface BatchScalingOptions {
   baseBatchSize?: number;
 }
 
-function batchRatio(
-  name: string,
-  { lr, batchSize, baseBatchSize = 256 }: BatchScalingOptions,
-): number {
+function batchRatio(name: string, options: BatchScalingOptions): number {
+  checkFields(name, options, ["lr", "batchSize", "baseBatchSize"]);
+  const { lr, batchSize, baseBatchSize = 256 } = options;
   checkNonNegative(`${name}: lr`, lr);
   checkInteger(`${name}: batchSize`, batchSize, 1);
   checkInteger(`${name}: baseBatchSize`, baseBatchSize, 1);
@@ -153,10 +181,12 @@ function batchRatio(
 
 /** lr · batchSize / baseBatchSize. Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.1. */
 export function linearBatchScaling(options: BatchScalingOptions): number {
-  return options.lr * batchRatio("linearBatchScaling", options);
+  const ratio = batchRatio("linearBatchScaling", options);
+  return options.lr * ratio;
 }
 
 /** lr · √(batchSize / baseBatchSize). Source: Krizhevsky 2014 (arXiv 1404.5997), section 5. */
 export function sqrtBatchScaling(options: BatchScalingOptions): number {
-  return options.lr * Math.sqrt(batchRatio("sqrtBatchScaling", options));
+  const ratio = batchRatio("sqrtBatchScaling", options);
+  return options.lr * Math.sqrt(ratio);
 }

@@ -3,6 +3,14 @@
  *
  * Source: Dettmers et al. 2021 (arXiv 2110.02861), section 2.1; bitsandbytes' `quantize_blockwise`.
  */
+import {
+  checkArray,
+  checkFinite,
+  checkNonNegatives,
+  checkObject,
+  isDetached,
+  refusal,
+} from "../check.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap, ZERO_CODE } from "./codebook.js";
 
 /** A float32 array in a quarter of its bytes: value = codebook[code] · absmax of its block. */
@@ -74,18 +82,12 @@ export function dequantizeInto(source: QuantizedBlocks, values: Float32Array): v
  *
  * @param values finite float32 values
  * @returns one code per element and one absmax per block: 1.0157 bytes per element
- * @throws TypeError when `values` is no Float32Array; RangeError when an element is NaN or ±Infinity
+ * @throws TypeError when `values` is no Float32Array, or a detached one; RangeError when an element is NaN or
+ *   ±Infinity
  */
 export function quantizeBlockwise(values: Float32Array): QuantizedBlocks {
-  if (!(values instanceof Float32Array)) {
-    throw new TypeError("quantizeBlockwise: values must be a Float32Array");
-  }
-  const bad = values.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) {
-    throw new RangeError(
-      `quantizeBlockwise: element ${String(bad)} is ${String(values[bad])}; only finite values can be quantised`,
-    );
-  }
+  checkAttached("quantizeBlockwise: values", values, Float32Array);
+  checkFinite("quantizeBlockwise: values", values);
   const target = {
     codes: new Uint8Array(values.length),
     absmax: new Float32Array(blockCount(values.length)),
@@ -99,21 +101,43 @@ export function quantizeBlockwise(values: Float32Array): QuantizedBlocks {
  *
  * @param source codes and one absmax per 256 of them
  * @returns codebook[code] · absmax, rounded to float32
- * @throws TypeError for wrong types; RangeError when the number of absmax values does not fit
+ * @throws TypeError for wrong types and detached arrays; RangeError when the number of absmax values does not fit,
+ *   or one is negative or not finite
  */
 export function dequantizeBlockwise(source: QuantizedBlocks): Float32Array {
-  const { codes, absmax } = source;
-  if (!(codes instanceof Uint8Array) || !(absmax instanceof Float32Array)) {
-    throw new TypeError(
-      "dequantizeBlockwise: codes must be a Uint8Array and absmax a Float32Array",
-    );
-  }
-  if (absmax.length !== blockCount(codes.length)) {
-    throw new RangeError(
-      `dequantizeBlockwise: ${String(codes.length)} codes need ${String(blockCount(codes.length))} absmax values, got ${String(absmax.length)}`,
-    );
-  }
+  const { codes } = checkObject("dequantizeBlockwise: blocks", source);
+  checkAttached("dequantizeBlockwise: codes", codes, Uint8Array);
+  const blocks = checkedBlocks("dequantizeBlockwise", source, codes.length);
   const values = new Float32Array(codes.length);
-  dequantizeInto(source, values);
+  dequantizeInto(blocks, values);
   return values;
+}
+
+/** A detached array has no elements, so that its length would say that there is nothing to do. */
+function checkAttached<A extends Float32Array | Uint8Array>(
+  what: string,
+  value: unknown,
+  type: new (length: number) => A,
+): asserts value is A {
+  if (!(value instanceof type) || isDetached(value)) {
+    throw new TypeError(refusal(what, value, `a ${type.name}`));
+  }
+}
+
+/**
+ * Blocks from outside, checked.
+ *
+ * @param what what they belong to, for errors
+ * @throws TypeError or RangeError for other types or lengths, and an absmax that is negative or not finite
+ */
+export function checkedBlocks(
+  what: string,
+  { codes, absmax }: { readonly codes: unknown; readonly absmax: unknown },
+  size: number,
+): QuantizedBlocks {
+  const checked = checkArray(`${what}.absmax`, absmax, Float32Array, blockCount(size));
+  return {
+    codes: checkArray(`${what}.codes`, codes, Uint8Array, size),
+    absmax: checkNonNegatives(`${what}.absmax`, checked),
+  };
 }

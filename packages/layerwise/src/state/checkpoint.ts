@@ -1,7 +1,19 @@
 /** Checkpoints: an optimizer's state as a safetensors file, with room for weights beside it. */
-import { checkChoice, checkInteger, checkObject, shown } from "../check.js";
+import {
+  checkArray,
+  checkBoolean,
+  checkChoice,
+  checkFields,
+  checkObject,
+  checkShape,
+  checkText,
+  refusal,
+  shown,
+  shownShape,
+} from "../check.js";
 import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
 import { blockCount } from "./blockwise.js";
+import { parseJson } from "./json.js";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.js";
 import type { Tensor } from "./safetensors.js";
 import { checkedState } from "./saved-state.js";
@@ -46,15 +58,15 @@ interface LayerEntry {
  * `optimizer/i/gradientHistory` (F64).
  *
  * @param state what `stateDict()` returned
- * @throws TypeError or RangeError for a malformed state, tensor or text, and for names that are taken
+ * @throws TypeError or RangeError for a malformed state, tensor or text, for names that are taken, and for more
+ *   names and metadata than a header of 16 MiB holds: what {@link decodeCheckpoint} would not read is not written
  */
 export function encodeCheckpoint(
   state: StateDict,
-  { tensors = {}, metadata = {} }: CheckpointExtras = {},
+  extras: CheckpointExtras = {},
 ): Uint8Array<ArrayBuffer> {
   const { step, layers } = checkedState(state);
-  for (const [name, tensor] of Object.entries(tensors)) checkTensor(name, tensor);
-  for (const [name, text] of Object.entries(metadata)) checkText(name, text);
+  const { tensors, metadata } = checkedExtras(extras);
   const entries = layers.map(({ name, shape, step, momentum, gradientHistory }): LayerEntry => ({
     name,
     shape,
@@ -69,40 +81,48 @@ export function encodeCheckpoint(
       version: VERSION,
       state: JSON.stringify({ step, layers: entries }),
     },
-    tensors: new Map<string, Tensor>([...Object.entries(tensors), ...layers.flatMap(layerTensors)]),
+    tensors: new Map<string, Tensor>([...tensors, ...layers.flatMap(layerTensors)]),
   });
 }
 
-/** What {@link decodeCheckpoint} would not take must not be written. */
-function checkTensor(name: string, tensor: unknown): void {
-  if (name.startsWith(PREFIX) || name.startsWith("__")) {
-    throw new RangeError(
-      `tensors: the name ${shown(name)} is taken; allowed is one without ${shown(PREFIX)} or "__" before it`,
-    );
-  }
-  const label = `tensors: ${shown(name)}`;
-  const { shape, data } = checkObject(label, tensor);
-  if (!Array.isArray(shape) || !(data instanceof Float32Array)) {
-    throw new TypeError(
-      `${label}: got shape ${shown(shape)} and data ${shown(data)}; allowed are an array of sizes and a Float32Array`,
-    );
-  }
-  const size = shape.reduce<number>(
-    (product, length: unknown) => product * checkInteger(`${label}: shape`, length, 0),
-    1,
-  );
-  if (size !== data.length) {
-    throw new RangeError(
-      `${label}: shape [${shape.join(", ")}] has ${String(size)} elements, data has ${String(data.length)}`,
-    );
-  }
+interface CheckedExtras {
+  tensors: [name: string, tensor: Tensor][];
+  metadata: Record<string, string>;
 }
 
-function checkText(name: string, text: unknown): void {
-  if (RESERVED.includes(name)) throw new RangeError(`metadata: the name ${shown(name)} is taken`);
-  if (typeof text !== "string") {
-    throw new TypeError(`metadata: ${shown(name)}: got ${shown(text)}; allowed is a string`);
+function checkedExtras(given: unknown): CheckedExtras {
+  const { tensors = {}, metadata = {} } = checkFields("extras", given, ["tensors", "metadata"]);
+  const texts = checkObject("metadata", metadata);
+  for (const [name, text] of Object.entries(texts)) {
+    checkText("metadata", name);
+    if (RESERVED.includes(name)) {
+      const expected = `a name other than ${RESERVED.join(", ")}`;
+      throw new RangeError(refusal("metadata", name, expected));
+    }
+    checkText(`metadata: ${shown(name)}`, text);
   }
+  return {
+    tensors: Object.entries(checkObject("tensors", tensors)).map(([name, tensor]) => [
+      name,
+      checkedTensor(name, tensor),
+    ]),
+    metadata: texts as Record<string, string>,
+  };
+}
+
+function checkedTensor(name: string, value: unknown): Tensor {
+  checkText("tensors", name);
+  if (name.startsWith(PREFIX) || name.startsWith("__")) {
+    const expected = `a name that starts with neither ${shown(PREFIX)} nor "__"`;
+    throw new RangeError(refusal("tensors", name, expected));
+  }
+  const what = `tensors: ${shown(name)}`;
+  const { shape, data } = checkObject(what, value);
+  const size = checkShape(`${what}: shape`, shape, { least: 0 });
+  return {
+    shape: shape as number[],
+    data: checkArray(`${what}: data`, data, Float32Array, size),
+  };
 }
 
 function layerTensors(layer: LayerState, index: number): [string, Tensor][] {
@@ -130,18 +150,17 @@ function tensorName(index: number, name: string): string {
  *
  * @returns the state dictionary; `tensors` and `metadata` are there if any were kept
  * @throws TypeError or RangeError that says what is wrong: no safetensors, cut, another format or version,
- *   tensors that are missing, too many or of another shape than their layer
+ *   tensors that are missing, too many or of another shape than their layer, state that no run leaves behind (NaN
+ *   or infinite momentum, a negative absmax), a header of more than 16 MiB
  */
 export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
   const file = decodeSafetensors(bytes);
   const { format, version, state, ...metadata } = file.metadata;
   if (format !== FORMAT) {
-    throw new RangeError(`checkpoint: the format is ${shown(format)}; allowed is ${shown(FORMAT)}`);
+    throw new RangeError(`checkpoint: format: expected ${shown(FORMAT)}, got ${shown(format)}`);
   }
   if (version !== VERSION) {
-    throw new RangeError(
-      `checkpoint: the version is ${shown(version)}; allowed is ${shown(VERSION)}`,
-    );
+    throw new RangeError(`checkpoint: version: expected ${shown(VERSION)}, got ${shown(version)}`);
   }
   const remaining = new Map(file.tensors);
   const decoded = decodeState(state ?? "", remaining);
@@ -155,47 +174,47 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
 
 /** The state, whose tensors are taken out of `tensors`. */
 function decodeState(text: string, tensors: Map<string, Tensor>): StateDict {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    throw new RangeError("checkpoint: the state in the metadata is no JSON");
+  const { step, layers } = checkObject("checkpoint: state", parseJson("checkpoint: state", text));
+  if (!Array.isArray(layers)) {
+    throw new TypeError(refusal("checkpoint: state: layers", layers, "an array"));
   }
-  const { step, layers } = checkObject("checkpoint: state", parsed);
-  if (!Array.isArray(layers)) throw new TypeError("checkpoint: the state has no layers");
   return checkedState({
     step,
     layers: layers.map((value: unknown, index) => {
-      const entry = checkObject(
-        `checkpoint: layer ${String(index)}`,
-        value,
-      ) as unknown as LayerEntry;
-      return decodeLayer(entry, index, tensors);
+      const what = `checkpoint: layer ${String(index)}`;
+      return decodeLayer({ what, index, entry: checkObject(what, value) }, tensors);
     }),
   });
 }
 
-/** A layer as its entry describes it; checkedState checks the types and lengths of what is found. */
-function decodeLayer(entry: LayerEntry, index: number, tensors: Map<string, Tensor>): unknown {
+/** A layer's place in the state, and what stands there. */
+interface LayerPlace {
+  what: string;
+  index: number;
+  entry: Partial<Record<keyof LayerEntry, unknown>>;
+}
+
+/** A layer as its entry describes it; checkedState checks the types and values of what is found. */
+function decodeLayer({ what, index, entry }: LayerPlace, tensors: Map<string, Tensor>): unknown {
   const take = (name: string, shape: readonly number[]): Tensor["data"] => {
     const key = tensorName(index, name);
     const tensor = tensors.get(key);
     if (tensor === undefined) throw new RangeError(`checkpoint: tensor ${shown(key)} is missing`);
     if (tensor.shape.join() !== shape.join()) {
       throw new RangeError(
-        `checkpoint: tensor ${shown(key)} has shape [${tensor.shape.join(", ")}]; allowed is [${shape.join(", ")}]`,
+        `checkpoint: tensor ${shown(key)}: shape: expected ${shownShape(shape)}, got ${shownShape(tensor.shape)}`,
       );
     }
     tensors.delete(key);
     return tensor.data;
   };
-  const { name, shape, step } = entry;
-  if (!Array.isArray(shape)) throw new TypeError(`checkpoint: layer ${String(index)} has no shape`);
-  const size = shape.reduce((product, length) => product * length, 1);
+  const { name, step } = entry;
+  const size = checkShape(`${what}: shape`, entry.shape, { least: 1 });
+  const shape = entry.shape as number[];
   const kind =
     entry.momentum === null
       ? null
-      : checkChoice("checkpoint: momentum", entry.momentum, ["float32", "blockwise"]);
+      : checkChoice(`${what}: momentum`, entry.momentum, ["float32", "blockwise"]);
   const momentum = {
     float32: () => ({ kind, values: take("momentum", shape) }),
     blockwise: () => ({
@@ -209,7 +228,9 @@ function decodeLayer(entry: LayerEntry, index: number, tensors: Map<string, Tens
     shape,
     step,
     momentum: kind === null ? null : momentum[kind](),
-    gradientHistory: entry.gradientHistory ? take("gradientHistory", [HISTORY_LENGTH]) : null,
+    gradientHistory: checkBoolean(`${what}: gradientHistory`, entry.gradientHistory)
+      ? take("gradientHistory", [HISTORY_LENGTH])
+      : null,
   };
 }
 

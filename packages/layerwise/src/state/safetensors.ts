@@ -3,7 +3,8 @@
  *
  * Source: https://github.com/huggingface/safetensors, "Format". Readable by Python's `safetensors`.
  */
-import { checkObject, shown } from "../check.js";
+import { checkObject, checkShape, shown, shownShape } from "../check.js";
+import { parseJson } from "./json.js";
 
 export type TensorData = Float32Array | Float64Array | Uint8Array;
 
@@ -20,8 +21,11 @@ export interface Safetensors {
 
 const METADATA = "__metadata__";
 const LENGTH_BYTES = 8;
-/** The limit of the reference implementation. */
-const MAX_HEADER_BYTES = 100_000_000;
+/**
+ * 16 MiB. A layer takes about 500 bytes, so this is enough for 30,000 of them, and the slowest header takes about a
+ * second. The reference implementation reads 100 MB.
+ */
+const MAX_HEADER_BYTES = 2 ** 24;
 
 type Dtype = "F64" | "F32" | "U8";
 
@@ -36,7 +40,11 @@ function dtypeOf(data: TensorData): Dtype {
   return data instanceof Float32Array ? "F32" : "U8";
 }
 
-/** Writes a file. Wide elements come first, so that every tensor is aligned to its element. */
+/**
+ * Writes a file. Wide elements come first, so that every tensor is aligned to its element.
+ *
+ * @throws RangeError when names and metadata need a header of more than 16 MiB
+ */
 export function encodeSafetensors({ tensors, metadata }: Safetensors): Uint8Array<ArrayBuffer> {
   const sorted = [...tensors].sort(
     ([, a], [, b]) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT,
@@ -50,6 +58,8 @@ export function encodeSafetensors({ tensors, metadata }: Safetensors): Uint8Arra
   }
   const text = new TextEncoder().encode(JSON.stringify(header));
   const headerBytes = Math.ceil(text.length / LENGTH_BYTES) * LENGTH_BYTES;
+  // What this library would not read it does not write.
+  checkHeaderBytes(headerBytes, MAX_HEADER_BYTES);
   const bytes = new Uint8Array(LENGTH_BYTES + headerBytes + end).fill(
     0x20,
     0,
@@ -69,24 +79,29 @@ function refuse(reason: string): never {
   throw new RangeError(`safetensors: ${reason}`);
 }
 
+function checkHeaderBytes(bytes: number, most: number): void {
+  if (bytes > most) refuse(`header: expected at most ${String(most)} bytes, got ${String(bytes)}`);
+}
+
 /**
  * Reads a file. The tensors are copies, so the bytes need no alignment and may be reused.
  *
- * @throws RangeError that says what is wrong: a cut file, a header of a wrong size, offsets that overlap,
- *   leave gaps or do not fit the shape, another dtype than F64, F32 and U8
+ * @throws TypeError or RangeError that says what is wrong: a cut file, a header of a wrong size, that is no JSON or
+ *   has a name twice, offsets that overlap, leave gaps or do not fit the shape, another dtype than F64, F32 and U8
  */
 export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   const { header, start } = readHeader(bytes);
-  const { [METADATA]: metadata = {}, ...entries } = header;
+  const { [METADATA]: metadata = {} } = header;
   const tensors = new Map<string, Tensor>();
-  const described = Object.entries(entries)
-    .map(([name, entry]) => ({ name, ...checkedEntry(name, entry) }))
+  const described = Object.entries(header)
+    .filter(([name]) => name !== METADATA)
+    .map(([name, entry]) => ({ name, ...checkedEntry(`tensor ${shown(name)}`, entry) }))
     .sort((a, b) => a.begin - b.begin || a.end - b.end);
   let expected = 0;
   for (const { name, dtype, shape, begin, end } of described) {
     if (begin !== expected) {
       refuse(
-        `tensor ${shown(name)} starts at ${String(begin)}; allowed is ${String(expected)}, where the one before ends`,
+        `tensor ${shown(name)}: expected to start at ${String(expected)}, where the one before ends, got ${String(begin)}`,
       );
     }
     expected = end;
@@ -101,7 +116,7 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   }
   if (start + expected !== bytes.length) {
     refuse(
-      `${String(bytes.length - start - expected)} bytes follow the last tensor; allowed are none`,
+      `expected no bytes after the last tensor, got ${String(bytes.length - start - expected)}`,
     );
   }
   return { tensors, metadata: checkedMetadata(metadata) };
@@ -109,27 +124,34 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
 
 function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start: number } {
   if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`safetensors: got ${shown(bytes)}; allowed is a Uint8Array`);
+    throw new TypeError(`safetensors: expected a Uint8Array, got ${shown(bytes)}`);
   }
   if (bytes.length < LENGTH_BYTES)
     refuse(`the file has ${String(bytes.length)} bytes, no header fits`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = Number(view.getBigUint64(0, true));
-  const most = Math.min(MAX_HEADER_BYTES, bytes.length - LENGTH_BYTES);
-  if (length > most)
-    refuse(`the header is said to have ${String(length)} bytes; allowed are ${String(most)}`);
+  checkHeaderBytes(length, Math.min(MAX_HEADER_BYTES, bytes.length - LENGTH_BYTES));
   const start = LENGTH_BYTES + length;
   return { header: parseHeader(bytes.slice(LENGTH_BYTES, start)), start };
 }
 
 function parseHeader(bytes: Uint8Array): Record<string, unknown> {
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    refuse("the header is no JSON");
+  // Here a TextDecoder would pass over a byte-order mark. The format has the header begin with a brace.
+  if (bytes[0] !== "{".charCodeAt(0)) {
+    refuse(`header: expected a first byte "{", got ${hexOf(bytes.subarray(0, 3))}`);
   }
-  return checkObject("safetensors: header", header);
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    refuse("header: expected UTF-8, got other bytes");
+  }
+  return checkObject("safetensors: header", parseJson("safetensors: header", text));
+}
+
+function hexOf(bytes: Uint8Array): string {
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0"));
+  return digits.join(" ") || "none";
 }
 
 interface Entry {
@@ -139,45 +161,44 @@ interface Entry {
   end: number;
 }
 
-function isSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function checkedEntry(name: string, value: unknown): Entry {
-  const {
-    dtype,
-    shape,
-    data_offsets: offsets,
-  } = checkObject(`safetensors: tensor ${shown(name)}`, value);
-  if (typeof dtype !== "string" || !(dtype in dtypes)) {
+function checkedEntry(what: string, value: unknown): Entry {
+  const { dtype, shape, data_offsets: offsets } = checkObject(`safetensors: ${what}`, value);
+  if (!isDtype(dtype)) {
     refuse(
-      `tensor ${shown(name)} has dtype ${shown(dtype)}; allowed are ${Object.keys(dtypes).join(", ")}`,
+      `${what}: dtype: expected one of ${Object.keys(dtypes).join(", ")}, got ${shown(dtype)}`,
     );
   }
-  if (!Array.isArray(shape) || !shape.every(isSize)) {
-    refuse(`tensor ${shown(name)}: the shape is no list of sizes`);
+  const size = checkShape(`safetensors: ${what}: shape`, shape, { least: 0 });
+  if (!isRange(offsets)) {
+    refuse(
+      `${what}: data_offsets: expected two positions, got ${Array.isArray(offsets) ? shownShape(offsets) : shown(offsets)}`,
+    );
   }
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
-    refuse(`tensor ${shown(name)}: data_offsets are no two positions`);
-  }
-  const [begin, end] = offsets as [number, number];
-  const bytes = shape.reduce<number>(
-    (product, length) => product * length,
-    dtypes[dtype as Dtype].BYTES_PER_ELEMENT,
-  );
+  const [begin, end] = offsets;
+  const bytes = size * dtypes[dtype].BYTES_PER_ELEMENT;
   if (end - begin !== bytes) {
     refuse(
-      `tensor ${shown(name)} with shape [${shape.join(", ")}] has ${String(end - begin)} bytes; allowed are ${String(bytes)}`,
+      `${what} with shape ${shownShape(shape as number[])}: expected ${String(bytes)} bytes, got ${String(end - begin)}`,
     );
   }
-  return { dtype: dtype as Dtype, shape, begin, end };
+  return { dtype, shape: shape as number[], begin, end };
+}
+
+function isDtype(value: unknown): value is Dtype {
+  return typeof value === "string" && Object.hasOwn(dtypes, value);
+}
+
+function isRange(value: unknown): value is [begin: number, end: number] {
+  const isPosition = (position: unknown): boolean =>
+    Number.isSafeInteger(position) && (position as number) >= 0;
+  return Array.isArray(value) && value.length === 2 && value.every(isPosition);
 }
 
 function checkedMetadata(value: unknown): Record<string, string> {
   const metadata = checkObject("safetensors: metadata", value);
   for (const [key, text] of Object.entries(metadata)) {
     if (typeof text !== "string")
-      refuse(`metadata ${shown(key)} is ${shown(text)}; allowed is a string`);
+      refuse(`metadata ${shown(key)}: expected a string, got ${shown(text)}`);
   }
   return metadata as Record<string, string>;
 }

@@ -1,7 +1,17 @@
 /** What an optimizer's state looks like outside of it, and the checks that anything from outside passes. */
-import { checkInteger, checkObject, shown } from "../check.js";
+import {
+  checkArray,
+  checkFinite,
+  checkInteger,
+  checkNonNegatives,
+  checkObject,
+  checkShape,
+  checkText,
+  refusal,
+  shown,
+} from "../check.js";
 import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
-import { blockCount } from "./blockwise.js";
+import { checkedBlocks } from "./blockwise.js";
 import type { Momentum } from "./momentum.js";
 
 /** The saved state of one layer. */
@@ -25,71 +35,64 @@ export interface StateDict {
 }
 
 /**
- * A state from outside, with every field checked.
+ * A state from outside, with every field checked: what no run of an optimizer leaves behind is refused.
  *
- * @throws TypeError or RangeError that names the field, the value and what is allowed
+ * @throws TypeError or RangeError that names the field and its layer, what was expected and the value
  */
 export function checkedState(saved: unknown): StateDict {
   const { step, layers } = checkObject("state", saved);
-  if (!Array.isArray(layers)) {
-    throw new TypeError(`state: layers: got ${shown(layers)}; allowed is an array`);
-  }
+  if (!Array.isArray(layers)) throw new TypeError(refusal("state: layers", layers, "an array"));
   return {
-    step: checkInteger("state: step", step, 0),
-    layers: layers.map((layer: unknown, index) =>
+    step: checkCount("state: step", step),
+    // Array.from also visits the holes of a sparse array.
+    layers: Array.from(layers as unknown[], (layer, index) =>
       checkedLayer(`state: layers[${String(index)}]`, layer),
     ),
   };
 }
 
-function checkedLayer(what: string, value: unknown): LayerState {
-  const layer = checkObject(what, value);
+function checkCount(what: string, value: unknown): number {
+  return checkInteger(what, value, 0, Number.MAX_SAFE_INTEGER);
+}
+
+function checkedLayer(place: string, value: unknown): LayerState {
+  const layer = checkObject(place, value);
   const { name, shape, momentum, gradientHistory } = layer;
   if (name !== null && typeof name !== "string") {
-    throw new TypeError(`${what}.name: got ${shown(name)}; allowed is a string or null`);
+    throw new TypeError(refusal(`${place}.name`, name, "a string or null"));
   }
-  if (!Array.isArray(shape)) {
-    throw new TypeError(`${what}.shape: got ${shown(shape)}; allowed is an array of sizes`);
-  }
-  const size = shape.reduce<number>(
-    (product, length: unknown) => product * checkInteger(`${what}.shape`, length, 1),
-    1,
-  );
-  checkInteger(`${what}.step`, layer.step, 0);
-  if (momentum !== null) checkMomentum(`${what} (${shown(name)}): momentum`, momentum, size);
-  if (gradientHistory !== null) {
-    checkArray(`${what}.gradientHistory`, gradientHistory, Float64Array, HISTORY_LENGTH);
-  }
-  return layer as unknown as LayerState;
+  if (name !== null) checkText(`${place}.name`, name);
+  const what = name === null ? place : `${place} (${shown(name)})`;
+  const size = checkShape(`${what}.shape`, shape, { least: 1 });
+  return {
+    name,
+    shape: [...(shape as number[])],
+    step: checkCount(`${what}.step`, layer.step),
+    momentum: momentum === null ? null : checkedMomentum(`${what}.momentum`, momentum, size),
+    gradientHistory:
+      gradientHistory === null ? null : checkedHistory(`${what}.gradientHistory`, gradientHistory),
+  };
 }
 
-function checkMomentum(what: string, value: unknown, size: number): void {
-  const momentum = checkObject(what, value);
-  switch (momentum.kind) {
+/** Squared norms. */
+function checkedHistory(what: string, value: unknown): Float64Array {
+  return checkNonNegatives(what, checkArray(what, value, Float64Array, HISTORY_LENGTH));
+}
+
+function checkedMomentum(what: string, value: unknown, size: number): Momentum {
+  const { kind, values, codes, absmax } = checkObject(what, value);
+  switch (kind) {
     case "float32":
-      checkArray(`${what}.values`, momentum.values, Float32Array, size);
-      return;
+      return {
+        kind,
+        values: checkFinite(
+          `${what}.values`,
+          checkArray(`${what}.values`, values, Float32Array, size),
+        ),
+      };
     case "blockwise":
-      checkArray(`${what}.codes`, momentum.codes, Uint8Array, size);
-      checkArray(`${what}.absmax`, momentum.absmax, Float32Array, blockCount(size));
-      return;
+      return { kind, ...checkedBlocks(what, { codes, absmax }, size) };
     default:
-      throw new RangeError(
-        `${what}.kind: got ${shown(momentum.kind)}; allowed is "float32" or "blockwise"`,
-      );
-  }
-}
-
-type NumberArray = Float32Array | Float64Array | Uint8Array;
-
-function checkArray(
-  what: string,
-  value: unknown,
-  type: new (length: number) => NumberArray,
-  length: number,
-): void {
-  if (!(value instanceof type) || value.length !== length) {
-    const got = value instanceof type ? `${String(value.length)} elements` : shown(value);
-    throw new RangeError(`${what}: got ${got}; allowed is a ${type.name} of ${String(length)}`);
+      throw new RangeError(refusal(`${what}.kind`, kind, '"float32" or "blockwise"'));
   }
 }

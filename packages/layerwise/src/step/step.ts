@@ -3,7 +3,7 @@
  *
  * Nothing is written before everything is decided and all memory is there, so that a step happens whole or not at all.
  */
-import { checkLength, shown } from "../check.js";
+import { checkArray, shown } from "../check.js";
 import { globalClipScale } from "../decide/global-clipping.js";
 import { clipToPercentile, PERCENTILE_OFF } from "../decide/percentile-clipping.js";
 import type { PercentileClip } from "../decide/percentile-clipping.js";
@@ -83,18 +83,15 @@ function begin(steps: readonly LayerStep[], gradScale: number): Active[] {
   return active;
 }
 
-/** @throws TypeError or RangeError for a gradient of another type or length, or weights that are gone or resized */
+/**
+ * @throws TypeError or RangeError for a gradient of another type or length, and for weights that are gone or resized: a
+ *   disposed parameter's, a detached buffer's
+ */
 function hasGradient({ parameter, label }: Layer): boolean {
-  const { data, size } = parameter;
-  const gradient: unknown = parameter.grad;
-  if (gradient === null) return false;
-  if (!(gradient instanceof Float32Array)) {
-    throw new TypeError(
-      `layer ${shown(label)}: grad: expected null or a Float32Array, got ${shown(gradient)}`,
-    );
-  }
-  checkLength(`layer ${shown(label)}: data`, data, size);
-  checkLength(`layer ${shown(label)}: grad`, gradient, size);
+  const { data, grad, size } = parameter;
+  checkArray(`layer ${shown(label)}: data`, data, Float32Array, size);
+  if (grad === null) return false;
+  checkArray(`layer ${shown(label)}: grad`, grad, Float32Array, size);
   return true;
 }
 
