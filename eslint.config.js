@@ -7,39 +7,65 @@ import tseslint from "typescript-eslint";
 const library = "packages/layerwise/src";
 
 /**
- * Imports go down only: adapters and distributed → lars → decide, state, kernels.
+ * The floors of the library, from the top: a folder imports from those below it, never from those above or beside it.
+ * Entry points, files of src/ itself, stand on top; check, errors and warn at the bottom.
  *
- * @param {string} folder files these rules are for
- * @param {Record<string, string>} forbidden module (a folder or a file of src/) → reason
- * @param {string[]} [except] files of the folder that are free to import them
+ * @type {[floor: string[], reason: string][]}
+ */
+const floors = [
+  [["adapters", "distributed"], "Adapters and distributed training stand on top of the library."],
+  [["optimizer"], "The optimizer stands above the steps that it makes."],
+  [["step"], "A step stands above the kernels, options and decisions that it puts together."],
+  [["kernels"], "Kernels are for steps: nothing below knows them."],
+  [["options", "state"], "Options and state know nothing of each other."],
+  [["decide"], "Decisions are scalar arithmetic, at the bottom."],
+];
+
+/**
+ * What a folder may not import although it stands below.
+ *
+ * @type {Record<string, Record<string, string> | undefined>}
+ */
+const strangers = {
+  kernels: {
+    options: "Kernels know nothing of options.",
+    decide: "Kernels measure and apply; decisions are made elsewhere.",
+  },
+};
+
+/**
+ * @param {string} folder
  * @returns {import("eslint").Linter.Config}
  */
-function layer(folder, forbidden, except = []) {
+function importsGoDown(folder) {
+  const level = floors.findIndex(([folders]) => folders.includes(folder));
+  const forbidden = floors
+    .slice(0, level + 1)
+    .flatMap(([folders, reason]) =>
+      folders.filter((name) => name !== folder).map((name) => [name, reason]),
+    );
+  const own = Object.entries(strangers[folder] ?? {});
   return {
-    files: [`${folder}/**/*.ts`],
-    ignores: except,
+    files: [`${library}/${folder}/**/*.ts`],
     rules: {
       "no-restricted-imports": [
         "error",
         {
-          patterns: Object.entries(forbidden).map(([name, message]) => ({
-            regex: `^\\.\\.?/(.*/)?${name}(/|\\.js$)`,
-            message,
-          })),
+          patterns: [
+            ...[...forbidden, ...own].map(([name, message]) => ({
+              regex: `^(\\.\\./)+${name}/`,
+              message,
+            })),
+            {
+              regex: "^(\\.\\./)+(index|checkpoint|quantization|jax|tfjs|mpi)\\.js$",
+              message: "Entry points stand on top of everything.",
+            },
+          ],
         },
       ],
     },
   };
 }
-
-const upper = {
-  adapters: "Adapters stand on top of the library.",
-  distributed: "Distributed training stands on top of the library.",
-};
-const loop = {
-  ...upper,
-  "(lars|layer|param-group|state-dict)": "The optimizer's loop stands above its phases.",
-};
 
 export default defineConfig(
   globalIgnores([
@@ -99,33 +125,11 @@ export default defineConfig(
     },
   },
 
-  layer(library, upper, [
-    `${library}/adapters/**`,
-    `${library}/distributed/**`,
-    // The entry points of these two.
-    `${library}/{tfjs,jax,mpi}.ts`,
-  ]),
-  layer(`${library}/decide`, {
-    ...loop,
-    kernels: "Decisions are scalar arithmetic: they know nothing of arrays.",
-    state: "Decisions are scalar arithmetic: they know nothing of arrays.",
-    parameter: "Decisions are scalar arithmetic: they know nothing of arrays.",
-  }),
-  layer(`${library}/state`, {
-    ...loop,
-    "kernels/(reference|choose|wasm|webgpu)":
-      "State may know the kernels' interface, not a kernel.",
-    options: "State knows nothing of options.",
-  }),
-  layer(`${library}/kernels`, {
-    ...loop,
-    decide: "Kernels measure and apply; decisions are made elsewhere.",
-    options: "Kernels know nothing of options.",
-    schedules: "Kernels know nothing of options.",
-  }),
+  ...floors.flatMap(([folders]) => folders.map(importsGoDown)),
 
   {
     files: [`${library}/**/*.ts`],
+    ignores: [`${library}/warn.ts`],
     rules: { "no-console": "error" },
   },
   {

@@ -7,6 +7,7 @@ const root = new URL("../", import.meta.url);
 const built = [
   "packages/layerwise/dist",
   "packages/layerwise/src/kernels/wasm/binary.generated.ts",
+  "packages/layerwise/src/kernels/wasm/constants.generated.ts",
   "packages/train/dist",
   "node_modules/.cache/tools.tsbuildinfo",
 ];

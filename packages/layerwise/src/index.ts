@@ -2,7 +2,9 @@
 export { accumulate } from "./optimizer/accumulate.js";
 export { NonFiniteGradientError } from "./errors.js";
 export { LARS, LARS32bit, LARS8bit } from "./optimizer/lars.js";
-export type { KernelOptions, LayerReport, StepOptions, StepReport } from "./optimizer/lars.js";
+export type { KernelOptions } from "./optimizer/kernel-options.js";
+export type { StepOptions } from "./optimizer/lars.js";
+export type { LayerReport, StepReport } from "./step/report.js";
 export type { Args, LARSOptions, TrustRatioFields, TrustRatioOption } from "./options/options.js";
 export { excludeFromAdaptation, ParamGroup } from "./optimizer/param-group.js";
 export type { ParamGroupOptions } from "./optimizer/param-group.js";
@@ -15,5 +17,5 @@ export type { Schedule } from "./options/schedules.js";
 export type { LoadReport } from "./optimizer/state-dict.js";
 export type { LayerState, StateDict } from "./state/saved-state.js";
 export type { TrustRatio } from "./decide/trust-ratio.js";
-export type { BlockwiseMomentum, Float32Momentum, Momentum } from "./kernels/kernel.js";
+export type { BlockwiseMomentum, Float32Momentum, Momentum } from "./state/momentum.js";
 export type { KernelName } from "./kernels/choose.js";

@@ -1,7 +1,8 @@
 /** Kernels in another program's memory: the core's bits, while that memory grows and moves. */
 import { describe, expect, it } from "vitest";
 import { LARS, LARS8bit, Parameter } from "../src/index.js";
-import { ForeignHeap, foreignKernel } from "../src/kernels/wasm/memory/foreign-heap.js";
+import { foreignKernel } from "../src/kernels/wasm/foreign-kernel.js";
+import { ForeignHeap } from "../src/kernels/wasm/memory/foreign-heap.js";
 import { rebind } from "../src/optimizer/parameter.js";
 import { expectSameBits } from "./helpers/numbers.js";
 import { randomArray } from "./helpers/random.js";

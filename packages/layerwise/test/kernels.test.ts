@@ -6,7 +6,7 @@ import type { Momentum } from "../src/index.js";
 import { addSums, CHUNK_SIZE, NO_SUMS } from "../src/kernels/kernel.js";
 import type { Kernel, KernelTask, SumsOfSquares, UpdateEquation } from "../src/kernels/kernel.js";
 import { dequantizeBlockwise, quantizeBlockwise } from "../src/quantization.js";
-import { momentumArrays } from "../src/step/layer.js";
+import { momentumArrays } from "../src/state/momentum.js";
 import { runs } from "./helpers/arbitraries.js";
 import { kernels } from "./helpers/kernels.js";
 import { expectSameBits, normOf, relativeDifference } from "./helpers/numbers.js";

@@ -1,10 +1,12 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { accumulate, LARS, LARS8bit, Parameter } from "../src/index.js";
 import type { LARSOptions } from "../src/index.js";
+import { CHUNK_SIZE } from "../src/kernels/kernel.js";
 
 const built = fileURLToPath(new URL("../dist/index.js", import.meta.url));
 
@@ -28,16 +30,17 @@ function layers(sizes: readonly number[]): Parameter[] {
 /** Lets workers come up: they report through the event loop. */
 const untilWorkersRun = () => new Promise((resolve) => setTimeout(resolve, 300));
 
-/** The bits of all weights after three steps, as a digest: comparing millions of numbers is slow. */
+/** The bits of all weights after four steps, as a digest: comparing millions of numbers is slow. */
 async function trajectory(options: LARSOptions, threads: number): Promise<string> {
   const params = layers([1, 300, 32768, 32769, 1_000_003, 70_000]);
   const optimizer = new LARS(params, options, { threads });
-  await untilWorkersRun();
-  for (let step = 0; step < 3; step++) {
+  for (let step = 0; step < 4; step++) {
     params.forEach((parameter, index) => {
       parameter.grad?.set(noise(parameter.size, 100 * step + index));
     });
     optimizer.step();
+    // The first step starts them.
+    if (step === 0) await untilWorkersRun();
   }
   const hash = createHash("sha256");
   for (const { data } of params) hash.update(new Uint8Array(data.slice().buffer));
@@ -46,8 +49,14 @@ async function trajectory(options: LARSOptions, threads: number): Promise<string
   return hash.digest("hex");
 }
 
-/** Every worker that is started, through the door that the library takes. */
-function spyOnWorkers(change: (source: string) => string = (source) => source): Worker[] {
+/** Workers outlive their optimizer by a second, and would help the next one. */
+const untilWorkersEnd = () => new Promise((resolve) => setTimeout(resolve, 1300));
+
+/** Every worker that is started from now on, through the door that the library takes. */
+async function spyOnWorkers(
+  change: (source: string) => string = (source) => source,
+): Promise<Worker[]> {
+  await untilWorkersEnd();
   const workers: Worker[] = [];
   const original = process.getBuiltinModule.bind(process);
   class Spied extends Worker {
@@ -98,10 +107,21 @@ describe("threads", () => {
     }
     const reference = new LARS([parameter], { lr: 1 }, { kernel: "reference", threads: 4 });
     expect(reference.threads).toBe(1);
-    const workers = spyOnWorkers();
     const optimizer = new LARS([parameter], { lr: 1 });
-    expect(optimizer.threads).toBe(workers.length + 1);
+    expect(optimizer.threads).toBe(availableParallelism());
     optimizer.dispose();
+  });
+
+  it("start when a step first needs them, as many as it has chunks for", async () => {
+    const workers = await spyOnWorkers();
+    const small = new LARS(layers([10]), { lr: 0.1 }, { threads: 16 });
+    small.step();
+    expect(workers).toHaveLength(0);
+    const large = new LARS(layers([CHUNK_SIZE * 5]), { lr: 0.1 }, { threads: 16 });
+    large.step();
+    expect(workers).toHaveLength(4);
+    small.dispose();
+    large.dispose();
   });
 
   it.each([0, 1.5, -1, 65, Number.NaN])("refuses %s threads", (threads) => {
@@ -111,32 +131,34 @@ describe("threads", () => {
   });
 
   it("take part in the work, small layers aside", async () => {
-    const workers = spyOnWorkers((source) =>
+    const workers = await spyOnWorkers((source) =>
       source.replace(
         "exports.work(job)",
         "require('node:worker_threads').parentPort.postMessage('asked')",
       ),
     );
     const optimizer = new LARS(layers([1 << 19, 64]), { lr: 0.1 }, { threads: 2 });
+    optimizer.step();
     await untilWorkersRun();
     const asked = new Promise((resolve) => workers[0]!.once("message", resolve));
     optimizer.step();
     expect(await asked).toBe("asked");
-    optimizer.dispose();
     const small = new LARS(layers([1000, 2000]), { lr: 0.1 }, { threads: 2 });
-    await untilWorkersRun();
     const listener = vi.fn();
-    workers[1]!.on("message", listener);
+    workers[0]!.on("message", listener);
     small.step();
     await untilWorkersRun();
     expect(listener).not.toHaveBeenCalled();
     small.dispose();
+    optimizer.dispose();
   });
 
-  it("end when the last optimizer that uses them is disposed of", async () => {
-    const workers = spyOnWorkers();
-    const a = new LARS(layers([100]), { lr: 1 }, { threads: 2 });
-    const b = new LARS8bit(layers([100]), { lr: 1 }, { threads: 3 });
+  it("end a second after the last optimizer that uses them is disposed of", async () => {
+    const workers = await spyOnWorkers();
+    const a = new LARS(layers([1 << 18]), { lr: 1 }, { threads: 2 });
+    const b = new LARS8bit(layers([1 << 18]), { lr: 1 }, { threads: 3 });
+    a.step();
+    b.step();
     await untilWorkersRun();
     expect(workers).toHaveLength(2);
     const ended = Promise.all(
@@ -146,22 +168,30 @@ describe("threads", () => {
     await untilWorkersRun();
     expect(workers.every(({ threadId }) => threadId > 0)).toBe(true);
     a.dispose();
+    const disposed = performance.now();
+    await untilWorkersRun();
+    const next = new LARS(layers([1 << 18]), { lr: 1 }, { threads: 3 });
+    next.step();
+    expect(workers).toHaveLength(2);
+    next.dispose();
     expect(await ended).toEqual([0, 0]);
+    expect(performance.now() - disposed).toBeGreaterThan(1000);
   });
 
   it("a worker that dies is an error at the next step, then one thread goes on", async () => {
-    const workers = spyOnWorkers();
+    const workers = await spyOnWorkers();
     const [parameter] = layers([1 << 18]) as [Parameter];
     const optimizer = new LARS([parameter], { lr: 0.1 }, { threads: 2 });
+    parameter.grad?.fill(1);
+    optimizer.step();
     await untilWorkersRun();
     await workers[0]!.terminate();
     await untilWorkersRun();
     const before = parameter.data.slice();
-    parameter.grad?.fill(1);
     expect(() => optimizer.step()).toThrow(/a kernel thread has ended/);
     expect(parameter.data).toEqual(before);
     expect(optimizer.threads).toBe(1);
-    expect(optimizer.step().step).toBe(1);
+    expect(optimizer.step().step).toBe(2);
     expect(parameter.data).not.toEqual(before);
     optimizer.dispose();
   });
@@ -170,16 +200,15 @@ describe("threads", () => {
     "a worker that dies in the middle of a chunk is an error, not a hang",
     { timeout: 60_000 },
     async () => {
-      spyOnWorkers((source) =>
+      await spyOnWorkers((source) =>
         source.replace(
           "exports.work(job)",
-          "Atomics.add(new Int32Array(memory.buffer, job, 1), 0, 1); process.exit()",
+          "Atomics.add(new BigInt64Array(memory.buffer, job, 1), 0, 1n); process.exit()",
         ),
       );
       const optimizer = new LARS(layers([1 << 24]), { lr: 0.1 }, { threads: 2 });
-      await untilWorkersRun();
       expect(() => {
-        for (let step = 0; step < 100; step++) optimizer.step();
+        for (let step = 0; step < 1000; step++) optimizer.step();
       }).toThrow(/a kernel thread did not finish its part of a step/);
       optimizer.dispose();
     },

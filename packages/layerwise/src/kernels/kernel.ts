@@ -6,20 +6,8 @@
  * and the shards of a cluster.
  */
 
-/** Momentum as one float32 per element. */
-export interface Float32Momentum {
-  readonly kind: "float32";
-  readonly values: Float32Array;
-}
-
-/** Momentum as one code per element and one absmax per 256 elements. */
-export interface BlockwiseMomentum {
-  readonly kind: "blockwise";
-  readonly codes: Uint8Array;
-  readonly absmax: Float32Array;
-}
-
-export type Momentum = Float32Momentum | BlockwiseMomentum;
+import { momentumSize } from "../state/momentum.js";
+import type { Momentum } from "../state/momentum.js";
 
 /** The arrays of one layer, or of one shard of it. All have the same number of elements. */
 export interface LayerArrays {
@@ -67,6 +55,24 @@ export interface SumsOfSquares {
   /** Of the gradient as it was given, unscaled. NaN or Infinity exactly if an element is not finite. */
   readonly gradient: number;
   readonly update: number;
+}
+
+/**
+ * Refuses arrays that do not belong together: views of memory that has grown or gone are empty, and a kernel would
+ * read or write whatever lies there now.
+ *
+ * @throws RangeError for arrays of different lengths
+ */
+export function checkArrays(tasks: readonly KernelTask[]): void {
+  for (const { arrays } of tasks) {
+    const { weights, gradient, momentum } = arrays;
+    const stored = momentum === null ? weights.length : momentumSize(momentum);
+    if (gradient.length !== weights.length || stored !== weights.length) {
+      throw new RangeError(
+        `kernel: expected weights, gradient and momentum of one length, got ${String(weights.length)}, ${String(gradient.length)} and ${String(stored)}`,
+      );
+    }
+  }
 }
 
 export const NO_SUMS: SumsOfSquares = { weights: 0, gradient: 0, update: 0 };

@@ -6,15 +6,9 @@
  */
 import { blockCount, dequantizeInto, quantizeInto } from "../state/blockwise.js";
 import { BLOCK_SIZE } from "../state/codebook.js";
-import { addSums, NO_SUMS } from "./kernel.js";
-import type {
-  Kernel,
-  KernelTask,
-  LayerArrays,
-  Momentum,
-  SumsOfSquares,
-  UpdateEquation,
-} from "./kernel.js";
+import type { Momentum } from "../state/momentum.js";
+import { addSums, checkArrays, NO_SUMS } from "./kernel.js";
+import type { Kernel, KernelTask, LayerArrays, SumsOfSquares, UpdateEquation } from "./kernel.js";
 
 interface ElementStep {
   momentum: number;
@@ -35,11 +29,16 @@ function stepElement(
   return { momentum: next, update };
 }
 
-/** The stored momentum of elements [start, end), as float32 values. */
+/** Of one block. They are here from the start, so that no pass can fail for want of memory. */
+const storedMomentum = new Float32Array(BLOCK_SIZE);
+const newMomentum = new Float32Array(BLOCK_SIZE);
+
+/** The stored momentum of elements [start, end), as float32 values; they are there until the next block is read. */
 function readMomentum(momentum: Momentum | null, start: number, end: number): Float32Array {
-  const values = new Float32Array(end - start);
-  if (momentum?.kind === "float32") values.set(momentum.values.subarray(start, end));
-  if (momentum?.kind === "blockwise") dequantizeInto(blockwiseRange(momentum, start, end), values);
+  const values = storedMomentum.subarray(0, end - start);
+  if (momentum === null) values.fill(0);
+  else if (momentum.kind === "float32") values.set(momentum.values.subarray(start, end));
+  else dequantizeInto(blockwiseRange(momentum, start, end), values);
   return values;
 }
 
@@ -100,7 +99,6 @@ function measureLayer(task: KernelTask): SumsOfSquares {
 
 function applyLayer(task: KernelTask): SumsOfSquares {
   const { weights, gradient, momentum } = task.arrays;
-  const newMomentum = new Float32Array(BLOCK_SIZE);
   return sumBlocks(task.arrays, (start) => {
     const end = Math.min(start + BLOCK_SIZE, weights.length);
     const untouched =
@@ -118,8 +116,14 @@ function applyLayer(task: KernelTask): SumsOfSquares {
 export const referenceKernel: Kernel = {
   name: "reference",
   threads: 1,
-  measure: (tasks) => tasks.map(measureLayer),
-  apply: (tasks) => tasks.map(applyLayer),
+  measure: (tasks) => {
+    checkArrays(tasks);
+    return tasks.map(measureLayer);
+  },
+  apply: (tasks) => {
+    checkArrays(tasks);
+    return tasks.map(applyLayer);
+  },
   allocateMomentum: (kind, size) =>
     kind === "float32"
       ? { kind, values: new Float32Array(size) }

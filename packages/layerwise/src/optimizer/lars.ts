@@ -1,98 +1,28 @@
-/** LARS, LARS8bit, LARS32bit: a step is measure → decide → apply over all layers. */
-import {
-  checkChoice,
-  checkInteger,
-  checkNames,
-  checkObject,
-  checkPositive,
-  shown,
-} from "../check.js";
-import { globalClipScale } from "../decide/global-clipping.js";
-import { clipToPercentile, PERCENTILE_OFF } from "../decide/percentile-clipping.js";
-import { ruleOf, trustRatioOf } from "../decide/trust-ratio.js";
-import { NonFiniteGradientError } from "../errors.js";
+/** LARS, LARS8bit, LARS32bit: the optimizers, which keep groups, layers and counts. step/ makes the steps. */
+import { checkNames, checkObject, checkPositive, shown } from "../check.js";
 import { createKernel } from "../kernels/choose.js";
-import type { KernelName } from "../kernels/choose.js";
-import { NO_SUMS } from "../kernels/kernel.js";
-import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../kernels/kernel.js";
+import type { Kernel } from "../kernels/kernel.js";
+import { rateAt } from "../options/learning-rate.js";
 import { resolveOptions } from "../options/options.js";
 import type { Hyperparameters, LARSOptions } from "../options/options.js";
 import type { StateDict } from "../state/saved-state.js";
-import { directionEquation, unscaledEquation, updateEquation } from "../step/equation.js";
-import { Layer, momentumAs, wantedMomentum } from "../step/layer.js";
+import { Layer } from "../step/layer.js";
+import type { StepReport } from "../step/report.js";
+import { runStep, setMomentum } from "../step/step.js";
+import type { LayerStep } from "../step/step.js";
+import { checkedKernelOptions } from "./kernel-options.js";
+import type { KernelOptions } from "./kernel-options.js";
 import { createParamGroup, createParamGroups } from "./param-group.js";
 import type { ParamGroup, ParamGroupOptions } from "./param-group.js";
 import type { Parameter } from "./parameter.js";
 import { readState, restoreState } from "./state-dict.js";
-import type { LoadReport } from "./state-dict.js";
-
-const MOST_THREADS = 64;
-
-/** How a step is run, beside what it computes. */
-export interface KernelOptions {
-  /** "wasm" (SIMD) or "reference" (float64, slow); adapters bring their own. Default: "wasm" where it runs. */
-  kernel?: KernelName | Kernel;
-  /**
-   * The most threads that a step uses, ≥ 1. Default: the cores. Results have the same bits on any number.
-   * {@link LARS.threads} says how many there are: 1 on a page that is not cross-origin isolated.
-   */
-  threads?: number;
-}
+import type { LoadReport, OwnedLayer } from "./state-dict.js";
 
 /** Options of one step. */
 export interface StepOptions {
   /** Multiplies every gradient, > 0: 1/lossScale, or 1/parts for summed gradients. Default 1. */
   gradScale?: number;
 }
-
-/** What a step did to one layer. Norms are Euclidean. */
-export interface LayerReport {
-  /** The parameter's name, or its position. */
-  name: string;
-  /** ‖w‖ before the step. */
-  weightNorm: number;
-  /** ‖g‖ after gradScale, before clipping. */
-  gradNorm: number;
-  /**
-   * ‖u‖, the update before the step's factors. Where r goes into the direction, u has it, and under
-   * momentumOrder "classic" γ too. 0 in a skipped step.
-   */
-  updateNorm: number;
-  /** r; 0 in a skipped step. */
-  trustRatio: number;
-  /** c: the percentile and the global clipping together; 0 in a skipped step. */
-  clipScale: number;
-}
-
-/** What a step did. */
-export interface StepReport {
-  /** Steps made so far, this one included; a skipped step does not count. */
-  step: number;
-  /** The learning rate of the first group. */
-  lr: number;
-  /** True when a gradient was not finite and nothing was written. */
-  skipped: boolean;
-  /** The norm of all gradients together, after gradScale, before clipping. */
-  gradNorm: number;
-  /** The layers that have a gradient, in the order of the groups. */
-  layers: LayerReport[];
-}
-
-/** One layer on its way through a step. */
-interface LayerStep {
-  readonly layer: Layer;
-  readonly gradient: Float32Array;
-  readonly values: Hyperparameters;
-  readonly learningRate: number;
-  readonly isFirst: boolean;
-  sums: SumsOfSquares;
-  clipScale: number;
-  trustRatio: number;
-  history: Float64Array | null;
-}
-
-/** The options of each group in one step, and its rate. */
-type GroupRates = ReadonlyMap<ParamGroup, Pick<LayerStep, "values" | "learningRate">>;
 
 /**
  * LARS: layer-wise adaptive rate scaling. SGD with momentum in which each layer's step is calibrated by
@@ -105,10 +35,10 @@ export class LARS {
   /** The bits that a subclass allows, or null for both. */
   protected static readonly fixedBits: 8 | 32 | null = null;
 
-  /** Live groups: what is set on them holds from the next step on. */
+  /** Live groups. Changes apply from the next step. */
   readonly paramGroups: readonly ParamGroup[];
   readonly #groups: ParamGroup[] = [];
-  readonly #layers: Layer[] = [];
+  readonly #layers: OwnedLayer[] = [];
   readonly #defaults: Hyperparameters;
   readonly #kernel: Kernel;
   #stepCount = 0;
@@ -152,29 +82,29 @@ export class LARS {
   step(options: StepOptions = {}): StepReport {
     checkNames("step options", checkObject("step options", options), ["gradScale"]);
     const gradScale = checkPositive("gradScale", options.gradScale ?? 1);
-    const rates = this.#rates();
-    const lr = rates.get(this.#groups[0]!)?.learningRate ?? 0;
-    const steps = this.#begin(rates);
-    this.#measure(steps, gradScale);
-    const broken = steps.filter(({ sums }) => !Number.isFinite(sums.gradient));
-    const thrown = broken.find(({ values }) => values.nonFinite === "throw");
-    if (thrown !== undefined) throw new NonFiniteGradientError(thrown.layer.label);
-    if (broken.length > 0) return { lr, ...this.#report(steps, gradScale, null) };
-    this.#decide(steps, gradScale);
-    return { lr, ...this.#report(steps, gradScale, this.#apply(steps, gradScale)) };
+    this.#checkAlive();
+    const steps = this.#layerSteps();
+    const outcome = runStep(steps, { kernel: this.#kernel, gradScale });
+    if (!outcome.skipped) this.#stepCount++;
+    return { step: this.#stepCount, lr: steps[0]?.learningRate ?? 0, ...outcome };
   }
 
   /** Fills every gradient with 0; gradients that are null stay null. */
   zeroGrad(): void {
-    for (const { parameter } of this.#layers) parameter.grad?.fill(0);
+    for (const { layer } of this.#layers) layer.parameter.grad?.fill(0);
   }
 
   /** Bytes of optimizer state held now: 4, or 1.0157 with 8 bits, per parameter with momentum. */
   get stateBytes(): number {
-    return this.#layers.reduce((bytes, layer) => bytes + layer.stateBytes, 0);
+    return this.#layers.reduce((bytes, { layer }) => bytes + layer.stateBytes, 0);
   }
 
-  /** Threads that a step uses, the caller's own included. */
+  /** The name of the kernel that runs the steps: "wasm", or "reference" where WebAssembly can't start. */
+  get kernel(): string {
+    return this.#kernel.name;
+  }
+
+  /** The most threads that a step uses, the caller's own included. They start when a step first needs them. */
   get threads(): number {
     return this.#kernel.threads;
   }
@@ -182,8 +112,11 @@ export class LARS {
   /**
    * A copy of the state: step counts, momentum, clipping histories. Options are not part of it: they
    * belong to the constructor.
+   *
+   * @throws Error after {@link dispose}
    */
   stateDict(): StateDict {
+    this.#checkAlive();
     return readState(this.#stepCount, this.#layers);
   }
 
@@ -202,13 +135,14 @@ export class LARS {
   }
 
   /**
-   * Gives the state's memory back, and ends the threads if no other optimizer uses them. The optimizer
-   * can't step afterwards. Parameters stay usable.
+   * Frees the state, and ends the threads soon after if no other optimizer uses them. The optimizer can't be used
+   * afterwards; a second call does nothing. Parameters stay usable. Call it when training ends: state of an optimizer
+   * that nothing refers to any more is freed too, but only when the engine collects it.
    */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    for (const layer of this.#layers) this.#setMomentum(layer, null);
+    for (const { layer } of this.#layers) setMomentum(layer, null, this.#kernel);
     this.#kernel.dispose();
   }
 
@@ -225,7 +159,7 @@ export class LARS {
   #checkBits(bits: unknown, allowed: number[]): void {
     if (!allowed.includes(bits as number)) {
       throw new RangeError(
-        `optimBits: got ${shown(bits)}; allowed is ${allowed.join(" or ")} under ${this.constructor.name}`,
+        `optimBits: expected ${allowed.join(" or ")} under ${this.constructor.name}, got ${shown(bits)}`,
       );
     }
   }
@@ -238,127 +172,39 @@ export class LARS {
   #addGroup(group: ParamGroup): void {
     this.#checkAlive();
     this.#checkBitsOf(group);
-    const known = new Set(this.#layers.map(({ parameter }) => parameter));
+    const known = new Set(this.#layers.map(({ layer }) => layer.parameter));
     group.params.forEach((parameter, index) => {
       if (known.has(parameter)) {
         throw new TypeError(
-          `params: ${parameter.name === undefined ? `parameter ${String(index)} of the group` : shown(parameter.name)} is given twice; allowed is once in all groups together`,
+          `params: expected each parameter once in all groups together, got ${parameter.name === undefined ? `parameter ${String(index)} of the group` : shown(parameter.name)} twice`,
         );
       }
       known.add(parameter);
     });
     for (const parameter of group.params) {
-      this.#layers.push(new Layer(parameter, group, this.#layers.length));
+      this.#layers.push({ layer: new Layer(parameter, this.#layers.length), group });
     }
     this.#groups.push(group);
   }
 
   #checkAlive(): void {
-    if (this.#disposed) throw new Error("the optimizer was disposed of");
+    if (this.#disposed)
+      throw new Error("expected an optimizer in use, got one that was disposed of");
   }
 
-  /** The options of every group in this step, checked, and its rate. */
-  #rates(): GroupRates {
-    this.#checkAlive();
-    return new Map(
+  /** Every layer with the options of its group in this step, checked. */
+  #layerSteps(): LayerStep[] {
+    const rates = new Map(
       this.#groups.map((group) => {
         const values = group.hyperparameters();
         this.#checkBitsOf(group);
         return [group, { values, learningRate: rateAt(values.lr, this.#stepCount) }];
       }),
     );
-  }
-
-  /** The layers that have a gradient, checked. */
-  #begin(rates: GroupRates): LayerStep[] {
-    return this.#layers.flatMap((layer) => {
-      const gradient = checkedGradient(layer);
-      const options = rates.get(layer.group);
-      if (gradient === null || options === undefined) return [];
-      return {
-        layer,
-        gradient,
-        values: options.values,
-        learningRate: options.learningRate,
-        isFirst: layer.momentum === null || options.values.momentum === 0,
-        sums: NO_SUMS,
-        clipScale: 1,
-        trustRatio: 0,
-        history: layer.gradientHistory,
-      };
+    return this.#layers.map(({ layer, group }) => {
+      const { values, learningRate } = rates.get(group)!;
+      return { layer, values, learningRate };
     });
-  }
-
-  #measure(steps: readonly LayerStep[], gradScale: number): void {
-    const sums = this.#kernel.measure(steps.map((step) => measureTask(step, gradScale)));
-    steps.forEach((step, index) => (step.sums = sums[index] ?? NO_SUMS));
-  }
-
-  /** Clipping factors, then trust ratios. */
-  #decide(steps: readonly LayerStep[], gradScale: number): void {
-    for (const step of steps) decidePercentileClip(step, gradScale);
-    decideGlobalClip(steps, gradScale);
-    // Clipping changes d and so ‖u‖; the gradient's own sum stands.
-    const remeasured = steps.filter(
-      (step) => step.clipScale !== 1 && measured(step).update !== "nothing",
-    );
-    this.#measure(remeasured, gradScale);
-    for (const step of steps) {
-      step.trustRatio = trustRatioOf(
-        step.values.trustRatio,
-        {
-          weight: Math.sqrt(step.sums.weights),
-          gradient: step.clipScale * gradientNorm(step, gradScale),
-          update: Math.sqrt(step.sums.update),
-        },
-        { weightDecay: step.values.weightDecay, learningRate: step.learningRate },
-      );
-    }
-  }
-
-  /** Writes weights, momentum, counts and histories, and returns the sums of the apply pass. */
-  #apply(steps: readonly LayerStep[], gradScale: number): SumsOfSquares[] {
-    const momenta = steps.map(({ layer, values }) => {
-      const { size } = layer.parameter;
-      return momentumAs(
-        wantedMomentum(values, size),
-        layer.momentum,
-        layer.parameter,
-        this.#kernel,
-      );
-    });
-    steps.forEach(({ layer }, index) => {
-      this.#setMomentum(layer, momenta[index] ?? null);
-    });
-    const sums = this.#kernel.apply(steps.map((step) => applyTask(step, gradScale)));
-    for (const { layer, history } of steps) {
-      layer.stepCount++;
-      layer.gradientHistory = history;
-    }
-    this.#stepCount++;
-    return sums;
-  }
-
-  #setMomentum(layer: Layer, next: Momentum | null): void {
-    if (next === layer.momentum) return;
-    if (layer.momentum !== null) this.#kernel.releaseMomentum(layer.momentum);
-    layer.momentum = next;
-  }
-
-  /** @param applied the sums of the apply pass, or null in a skipped step */
-  #report(
-    steps: readonly LayerStep[],
-    gradScale: number,
-    applied: readonly SumsOfSquares[] | null,
-  ): Omit<StepReport, "lr"> {
-    return {
-      step: this.#stepCount,
-      skipped: applied === null,
-      gradNorm: globalNorm(steps.map((step) => gradientNorm(step, gradScale))),
-      layers: steps.map((step, index) =>
-        layerReport(step, gradScale, applied === null ? null : (applied[index] ?? NO_SUMS)),
-      ),
-    };
   }
 }
 
@@ -370,138 +216,4 @@ export class LARS8bit extends LARS {
 /** LARS with 32-bit momentum: 4 bytes of state a parameter. */
 export class LARS32bit extends LARS {
   protected static override readonly fixedBits = 32;
-}
-
-function checkedKernel(given: unknown): KernelName | Kernel {
-  const isKernel =
-    typeof given === "object" && given !== null && "measure" in given && "apply" in given;
-  if (isKernel) return given as Kernel;
-  return checkChoice<KernelName>("kernel", given, ["wasm", "reference"]);
-}
-
-function checkedKernelOptions(given: unknown): KernelOptions {
-  const options = checkObject("kernel options", given);
-  checkNames("kernel options", options, ["kernel", "threads"]);
-  const { kernel, threads } = options;
-  return {
-    ...(kernel === undefined ? {} : { kernel: checkedKernel(kernel) }),
-    ...(threads === undefined
-      ? {}
-      : { threads: checkInteger("threads", threads, 1, MOST_THREADS) }),
-  };
-}
-
-/**
- * γ of a step, counted from 0.
- *
- * @throws RangeError when a schedule gives anything but a finite number ≥ 0
- */
-export function rateAt(lr: Hyperparameters["lr"], step: number): number {
-  if (typeof lr === "number") return lr;
-  const rate: unknown = lr(step);
-  if (typeof rate === "number" && Number.isFinite(rate) && rate >= 0) return rate;
-  throw new RangeError(
-    `lr: the schedule gave ${shown(rate)} at step ${String(step)}; allowed is a finite number ≥ 0`,
-  );
-}
-
-function checkedGradient({ parameter, label }: Layer): Float32Array | null {
-  const gradient: unknown = parameter.grad;
-  if (gradient === null) return null;
-  if (!(gradient instanceof Float32Array)) {
-    throw new TypeError(
-      `layer ${shown(label)}: grad is ${shown(gradient)}; allowed is null or a Float32Array`,
-    );
-  }
-  if (gradient.length !== parameter.size) {
-    throw new RangeError(
-      `layer ${shown(label)}: grad has ${String(gradient.length)} elements; allowed is ${String(parameter.size)}, as data has`,
-    );
-  }
-  return gradient;
-}
-
-function measured({ values }: LayerStep): ReturnType<ReturnType<typeof ruleOf>["measures"]> {
-  return ruleOf(values.trustRatio).measures(values.trustRatio);
-}
-
-function measureTask(step: LayerStep, gradScale: number): KernelTask {
-  const { layer, gradient, values, isFirst } = step;
-  const scalars = { gradientScale: gradScale * step.clipScale, isFirst };
-  const wanted = measured(step);
-  const ofDirection = wanted.update === "direction";
-  return {
-    arrays: {
-      weights: layer.parameter.data,
-      gradient,
-      momentum: ofDirection ? null : layer.momentum,
-    },
-    equation: ofDirection ? directionEquation(values, scalars) : unscaledEquation(values, scalars),
-    sums: { weights: wanted.weights, update: wanted.update !== "nothing" },
-  };
-}
-
-/** The norms that the report wants and the measure pass did not need come from the apply pass. */
-function applyTask(step: LayerStep, gradScale: number): KernelTask {
-  const { layer, gradient, values } = step;
-  const wanted = measured(step);
-  return {
-    arrays: { weights: layer.parameter.data, gradient, momentum: layer.momentum },
-    equation: updateEquation(values, {
-      learningRate: step.learningRate,
-      gradientScale: gradScale * step.clipScale,
-      trustRatio: step.trustRatio,
-      isFirst: step.isFirst,
-    }),
-    sums: { weights: !wanted.weights, update: wanted.update !== "update" },
-  };
-}
-
-function decidePercentileClip(step: LayerStep, gradScale: number): void {
-  const { layer, values } = step;
-  if (values.percentileClipping === PERCENTILE_OFF) return;
-  const clip = clipToPercentile(
-    layer.gradientHistory,
-    layer.stepCount + 1,
-    gradientNorm(step, gradScale) ** 2,
-    values.percentileClipping,
-  );
-  step.clipScale = clip.scale;
-  step.history = clip.history;
-}
-
-/** The norm is taken over all layers; a group's own limit holds for its layers. */
-function decideGlobalClip(steps: readonly LayerStep[], gradScale: number): void {
-  const norm = globalNorm(steps.map((step) => step.clipScale * gradientNorm(step, gradScale)));
-  for (const step of steps) {
-    const { maxGradNorm } = step.values;
-    if (maxGradNorm !== null) step.clipScale *= globalClipScale(norm, maxGradNorm);
-  }
-}
-
-/** ‖gradScale·g‖ of one layer. */
-function gradientNorm({ sums }: LayerStep, gradScale: number): number {
-  return gradScale * Math.sqrt(sums.gradient);
-}
-
-function globalNorm(norms: readonly number[]): number {
-  return Math.sqrt(norms.reduce((sum, norm) => sum + norm * norm, 0));
-}
-
-function layerReport(
-  step: LayerStep,
-  gradScale: number,
-  applied: SumsOfSquares | null,
-): LayerReport {
-  const wanted = measured(step);
-  const weights = wanted.weights ? step.sums : (applied ?? NO_SUMS);
-  const update = wanted.update === "update" ? step.sums : (applied ?? NO_SUMS);
-  return {
-    name: step.layer.label,
-    weightNorm: Math.sqrt(weights.weights),
-    gradNorm: gradientNorm(step, gradScale),
-    updateNorm: applied === null ? 0 : Math.sqrt(update.update),
-    trustRatio: applied === null ? 0 : step.trustRatio,
-    clipScale: applied === null ? 0 : step.clipScale,
-  };
 }

@@ -10,6 +10,11 @@ import {
 } from "../check.js";
 import { availableRuntime } from "../kernels/choose.js";
 
+/** Memory that a parameter owns, to be freed once. */
+interface OwnedMemory {
+  free(): void;
+}
+
 /** The largest layer: 2^30 elements, 4 GiB. */
 export const MAX_ELEMENTS = 2 ** 30;
 
@@ -50,6 +55,8 @@ export class Parameter {
   /** Number of elements. */
   readonly size: number;
   readonly name: string | undefined;
+  /** The memory that {@link allocate} took, whatever `grad` refers to now; null for arrays from outside. */
+  #owned: readonly OwnedMemory[] | null = null;
 
   /**
    * @param data any Float32Array; `step()` passes it through the kernels' memory in pieces
@@ -84,24 +91,36 @@ export class Parameter {
   static allocate(shape: readonly number[], options: { name?: string } = {}): AllocatedParameter {
     const name = checkedName(checkFields("Parameter.allocate: options", options, ["name"]));
     const size = elementsOf(shape, name);
-    const allocate = (): Float32Array =>
-      availableRuntime()?.allocateFloat32(size) ?? new Float32Array(size);
-    const parameter = new Parameter(allocate(), {
-      shape,
-      ...(name === undefined ? {} : { name }),
-    });
-    parameter.grad = allocate();
-    return parameter as AllocatedParameter;
+    const owned: OwnedMemory[] = [];
+    const zeros = (): Float32Array => {
+      const memory = availableRuntime()?.allocateFloat32(size) ?? null;
+      if (memory === null) return new Float32Array(size);
+      owned.push(memory);
+      return memory.view(Float32Array, size);
+    };
+    try {
+      const parameter = new Parameter(zeros(), name === undefined ? { shape } : { shape, name });
+      parameter.grad = zeros();
+      parameter.#owned = owned;
+      return parameter as AllocatedParameter;
+    } catch (error) {
+      for (const memory of owned) memory.free();
+      throw error;
+    }
   }
 
   /**
-   * Gives the memory of an allocated parameter back. Its arrays must not be used any more. Does
-   * nothing for arrays from outside.
+   * Frees the memory of an allocated parameter, once; arrays from outside are left alone. `data` is empty
+   * afterwards and `grad` null, so that no step can use the parameter. Views that you still hold must not be used any
+   * more: the memory goes to the next parameter.
    */
   dispose(): void {
-    const runtime = availableRuntime();
-    for (const array of [this.data, this.grad]) if (array !== null) runtime?.release(array);
+    const owned = this.#owned;
+    this.#owned = null;
     this.grad = null;
+    if (owned === null) return;
+    (this as { data: Float32Array }).data = new Float32Array(0);
+    for (const memory of owned) memory.free();
   }
 }
 

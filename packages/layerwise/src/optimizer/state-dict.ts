@@ -1,10 +1,21 @@
 /** State in and out of an optimizer: plain objects of typed arrays and numbers. */
 import { shown } from "../check.js";
-import type { Kernel, Momentum } from "../kernels/kernel.js";
+import type { Kernel } from "../kernels/kernel.js";
+import { copyMomentum } from "../state/momentum.js";
+import type { Momentum } from "../state/momentum.js";
 import { checkedState } from "../state/saved-state.js";
 import type { LayerState, StateDict } from "../state/saved-state.js";
-import { momentumArrays, momentumAs, wantedMomentum } from "../step/layer.js";
 import type { Layer } from "../step/layer.js";
+import { makeMomenta, momentumAs, wantedMomentum } from "../step/momentum.js";
+import { setMomentum } from "../step/step.js";
+import type { ParamGroup } from "./param-group.js";
+import type { Parameter } from "./parameter.js";
+
+/** A layer and the group whose options it has. */
+export interface OwnedLayer {
+  readonly layer: Layer<Parameter>;
+  readonly group: ParamGroup;
+}
 
 /** What loading did beside copying. */
 export interface LoadReport {
@@ -13,15 +24,15 @@ export interface LoadReport {
 }
 
 /** A copy of the state. */
-export function readState(step: number, layers: readonly Layer[]): StateDict {
+export function readState(step: number, layers: readonly OwnedLayer[]): StateDict {
   return {
     step,
-    layers: layers.map(({ parameter, stepCount, momentum, gradientHistory }) => ({
-      name: parameter.name ?? null,
-      shape: [...parameter.shape],
-      step: stepCount,
-      momentum: momentum === null ? null : copyOf(momentum),
-      gradientHistory: gradientHistory?.slice() ?? null,
+    layers: layers.map(({ layer }) => ({
+      name: layer.parameter.name ?? null,
+      shape: [...layer.parameter.shape],
+      step: layer.stepCount,
+      momentum: layer.momentum === null ? null : copyOf(layer.momentum),
+      gradientHistory: layer.gradientHistory?.slice() ?? null,
     })),
   };
 }
@@ -53,49 +64,47 @@ function unsharedCopy<A extends Float32Array | Uint8Array>(
  */
 export function restoreState(
   saved: StateDict,
-  layers: readonly Layer[],
+  layers: readonly OwnedLayer[],
   kernel: Kernel,
 ): LoadReport {
   const pairs = matched(checkedState(saved).layers, layers);
   for (const { layer, state } of pairs) checkShape(layer, state);
-  const loaded = pairs.map(({ layer, state }) => ({
-    layer,
-    state,
-    momentum: loadedMomentum(layer, state, kernel),
-  }));
-  for (const { layer, state, momentum } of loaded) {
-    if (layer.momentum !== null) kernel.releaseMomentum(layer.momentum);
-    layer.momentum = momentum;
+  const histories = pairs.map(({ state }) => state.gradientHistory?.slice() ?? null);
+  const momenta = makeMomenta(pairs, (pair) => loadedMomentum(pair, kernel), {
+    kept: () => null,
+    kernel,
+  });
+  pairs.forEach(({ layer, state }, index) => {
+    setMomentum(layer, momenta[index]!, kernel);
     layer.stepCount = state.step;
-    layer.gradientHistory = state.gradientHistory?.slice() ?? null;
-  }
-  return { converted: loaded.flatMap(conversion) };
+    layer.gradientHistory = histories[index]!;
+  });
+  return { converted: pairs.flatMap((pair, index) => conversion(pair, momenta[index]!)) };
 }
 
-interface Pair {
-  layer: Layer;
-  state: LayerState;
+interface Pair extends OwnedLayer {
+  readonly state: LayerState;
 }
 
 /** Layers beside their saved states: by name when all have distinct names, else by position. */
-function matched(states: readonly LayerState[], layers: readonly Layer[]): Pair[] {
+function matched(states: readonly LayerState[], layers: readonly OwnedLayer[]): Pair[] {
   if (states.length !== layers.length) {
     throw new RangeError(
-      `state: has ${String(states.length)} layers; allowed is ${String(layers.length)}, as the optimizer has`,
+      `state: expected ${String(layers.length)} layers, as the optimizer has, got ${String(states.length)} layers`,
     );
   }
   const byName = new Map(states.map((state) => [state.name, state]));
-  const names = new Set(layers.map(({ parameter }) => parameter.name));
+  const names = new Set(layers.map(({ layer }) => layer.parameter.name));
   const allNamed =
     byName.size === states.length &&
     names.size === layers.length &&
     !byName.has(null) &&
     !names.has(undefined);
-  return layers.map((layer, position) => {
+  return layers.map(({ layer, group }, position) => {
     const state = allNamed ? byName.get(layer.label) : states[position];
-    if (state !== undefined) return { layer, state };
+    if (state !== undefined) return { layer, group, state };
     throw new RangeError(
-      `layer ${shown(layer.label)} with shape [${layer.parameter.shape.join(", ")}] is not in the saved state; it has ${states.map(({ name, shape }) => `${shown(name)} [${shape.join(", ")}]`).join(", ")}`,
+      `layer ${shown(layer.label)}: expected a saved state with its name and shape [${layer.parameter.shape.join(", ")}], got ${states.map(({ name, shape }) => `${shown(name)} [${shape.join(", ")}]`).join(", ")}`,
     );
   });
 }
@@ -103,31 +112,22 @@ function matched(states: readonly LayerState[], layers: readonly Layer[]): Pair[
 function checkShape({ label, parameter }: Layer, { name, shape }: LayerState): void {
   if (shape.join() !== parameter.shape.join()) {
     throw new RangeError(
-      `layer ${shown(label)} has shape [${parameter.shape.join(", ")}], its saved state${name === null ? "" : ` ${shown(name)}`} has shape [${shape.join(", ")}]`,
+      `layer ${shown(label)}: expected a saved state of shape [${parameter.shape.join(", ")}], got ${name === null ? "one" : shown(name)} of shape [${shape.join(", ")}]`,
     );
   }
 }
 
 /** A copy of the saved momentum in the kernel's memory, in the kind that the layer's options ask for. */
-function loadedMomentum(layer: Layer, { momentum }: LayerState, kernel: Kernel): Momentum | null {
+function loadedMomentum({ layer, group, state }: Pair, kernel: Kernel): Momentum | null {
+  if (state.momentum === null) return null;
   const { parameter } = layer;
-  const kind = wantedMomentum(layer.group.hyperparameters(), parameter.size);
-  if (momentum === null) return null;
-  const loaded = momentumAs(kind, momentum, parameter, kernel);
-  if (loaded !== momentum) return loaded;
-  const copy = momentumAs(kind, null, parameter, kernel);
-  const sources = momentumArrays(momentum);
-  momentumArrays(copy).forEach((target, index) => {
-    target.set(sources[index] ?? []);
-  });
-  return copy;
+  const kind = wantedMomentum(group.hyperparameters(), parameter.size);
+  const momentum = momentumAs(kind, null, parameter, kernel);
+  if (momentum !== null) copyMomentum(state.momentum, momentum);
+  return momentum;
 }
 
-function conversion({
-  layer,
-  state,
-  momentum,
-}: Pair & { momentum: Momentum | null }): LoadReport["converted"] {
+function conversion({ layer, state }: Pair, momentum: Momentum | null): LoadReport["converted"] {
   const from = state.momentum?.kind ?? "none";
   const to = momentum?.kind ?? "none";
   return from === to ? [] : [{ layer: layer.label, from, to }];

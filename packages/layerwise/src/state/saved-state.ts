@@ -11,8 +11,8 @@ import {
   shown,
 } from "../check.js";
 import { HISTORY_LENGTH } from "../decide/percentile-clipping.js";
-import type { Momentum } from "../kernels/kernel.js";
 import { checkedBlocks } from "./blockwise.js";
+import type { Momentum } from "./momentum.js";
 
 /** The saved state of one layer. */
 export interface LayerState {

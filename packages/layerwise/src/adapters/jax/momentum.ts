@@ -3,7 +3,7 @@ import { numpy as np } from "@jax-js/jax";
 import { checkNames, checkObject } from "../../check.js";
 import { checkHyperparameters, DEFAULTS } from "../../options/options.js";
 import type { Hyperparameters } from "../../options/options.js";
-import { wantedMomentum } from "../../step/layer.js";
+import { wantedMomentum } from "../../step/momentum.js";
 import { dequantized, inBlocks, quantized, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
 import { computedOnce, fourAThread } from "./compiled.js";

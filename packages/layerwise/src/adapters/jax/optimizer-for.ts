@@ -2,12 +2,14 @@
 import { numpy as np, tree } from "@jax-js/jax";
 import type { JsTree, JsTreeDef } from "@jax-js/jax";
 import { checkObject, shown } from "../../check.js";
+import type { KernelOptions } from "../../optimizer/kernel-options.js";
 import { LARS } from "../../optimizer/lars.js";
-import type { KernelOptions, StepOptions, StepReport } from "../../optimizer/lars.js";
+import type { StepOptions } from "../../optimizer/lars.js";
 import type { ParamGroupOptions } from "../../optimizer/param-group.js";
 import { Parameter } from "../../optimizer/parameter.js";
 import type { LARSOptions } from "../../options/options.js";
 import { resolveOptions } from "../../options/options.js";
+import type { StepReport } from "../../step/report.js";
 import type { MaskOptions } from "./lars.js";
 import { maskedLayers } from "./masks.js";
 import { checkSomeLeaf, isArray, LayerShape, leafNames, subtreesAt } from "./trees.js";

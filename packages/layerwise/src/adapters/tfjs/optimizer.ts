@@ -1,10 +1,10 @@
 /** LARS as optimizers of TensorFlow.js. They bring its tensors to the core, and have no rule of their own. */
 import { shown } from "../../check.js";
 import * as core from "../../optimizer/lars.js";
-import type { StepReport } from "../../optimizer/lars.js";
 import type { LARSOptions } from "../../options/options.js";
 import type { Schedule } from "../../options/schedules.js";
 import type { LayerState } from "../../state/saved-state.js";
+import type { StepReport } from "../../step/report.js";
 import { DeviceStepper } from "./device/stepper.js";
 import { liveMemory } from "./host/live-values.js";
 import { HostStepper } from "./host/stepper.js";

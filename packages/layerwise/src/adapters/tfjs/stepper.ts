@@ -1,7 +1,7 @@
 /** What both ways to run a step have in common: the core's kernels on the host, tensor operations on a device. */
-import type { StepReport } from "../../optimizer/lars.js";
 import type { LARSOptions } from "../../options/options.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
+import type { StepReport } from "../../step/report.js";
 import type { Engine, Tensor, Variable } from "./tensorflow.js";
 
 /** A variable that has been stepped on. */

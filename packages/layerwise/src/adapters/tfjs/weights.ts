@@ -1,8 +1,8 @@
 /** Optimizer state as named tensors, which is what models are saved with. There is no uint8: codes are packed. */
 import { shown } from "../../check.js";
 import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
-import type { Momentum } from "../../kernels/kernel.js";
 import { blockCount } from "../../state/blockwise.js";
+import type { Momentum } from "../../state/momentum.js";
 import type { LayerState } from "../../state/saved-state.js";
 import type { NamedTensor, Tensor, TensorData, TensorFlow } from "./tensorflow.js";
 

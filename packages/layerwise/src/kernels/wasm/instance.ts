@@ -1,13 +1,9 @@
 /** From the inlined bytes to running kernels over a memory, synchronously: in Node and on a page's main thread. */
-import { createDynamicMap } from "../../state/codebook.js";
 import { wasmHex } from "./binary.generated.js";
-import { allocateOrThrow, isShared } from "./memory/heap.js";
-import type { Heap } from "./memory/heap.js";
+import { isShared } from "./memory/heap.js";
 
 /** The exports of assembly/index.ts. */
 export interface KernelExports {
-  tableBytes(): number;
-  scratchBytes(): number;
   place(tables: number, scratch: number): void;
   fillTables(): void;
   work(job: number): void;
@@ -15,10 +11,7 @@ export interface KernelExports {
 
 export interface KernelInstance {
   readonly module: WebAssembly.Module;
-  readonly heap: Heap;
   readonly exports: KernelExports;
-  /** Address of what all threads read. */
-  readonly tables: number;
 }
 
 /** The binary is inlined as hexadecimal: it compresses a quarter better than base64. */
@@ -56,20 +49,12 @@ function moduleFor(shared: boolean): WebAssembly.Module {
 }
 
 /**
- * Compiles and starts the kernels over a heap, in which they take 0.3 MB for their tables.
+ * Compiles and starts the kernels over a memory. They work once {@link KernelExports.place} has told them where.
  *
  * @throws WebAssembly.CompileError on an engine without WebAssembly SIMD
- * @throws RangeError when the heap is full
  */
-export function instantiate(heap: Heap): KernelInstance {
-  const { memory } = heap;
+export function instantiate(memory: WebAssembly.Memory): KernelInstance {
   const module = moduleFor(isShared(memory));
   const instance = new WebAssembly.Instance(module, { env: { memory } });
-  const exports = instance.exports as unknown as KernelExports;
-  const tables = allocateOrThrow(heap, exports.tableBytes());
-  exports.place(tables, allocateOrThrow(heap, exports.scratchBytes()));
-  const codebook = createDynamicMap();
-  new Float32Array(heap.buffer, tables, codebook.length).set(codebook);
-  exports.fillTables();
-  return { module, heap, exports, tables };
+  return { module, exports: instance.exports as unknown as KernelExports };
 }

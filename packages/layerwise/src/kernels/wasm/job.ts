@@ -1,35 +1,32 @@
 /**
- * Jobs in the kernels' memory: one pass over many layers, for all threads to read. assembly/job.ts and
- * assembly/layer.ts have the same offsets for the other side.
+ * Jobs in the kernels' memory: one pass over a bounded number of layers, for all threads to read. Their room is fixed, so
+ * that nothing is allocated in a pass; a pass over more comes in several jobs.
  */
-import { addSums, CHUNK_SIZE, NO_SUMS } from "../kernel.js";
-import type { KernelTask, SumsOfSquares } from "../kernel.js";
-import { allocateOrThrow } from "./memory/heap.js";
-import type { Heap } from "./memory/heap.js";
+import type { BLOCK_SIZE } from "../../state/codebook.js";
+import { addSums, NO_SUMS } from "../kernel.js";
+import type { KernelTask, SumsOfSquares, CHUNK_SIZE } from "../kernel.js";
+import * as constants from "./constants.generated.js";
+import type { Allocation } from "./memory/allocation.js";
 
 export type Pass = "measure" | "apply";
 
-const JOB_BYTES = 64;
-const LAYER_BYTES = 64;
-const SUMS_BYTES = 24;
+/** These do not compile if the kernels cut layers elsewhere than the interface says. */
+const CHUNK: typeof CHUNK_SIZE = constants.chunkSize;
+export const BLOCK: typeof BLOCK_SIZE = constants.blockSize;
 
-/** Words of the job, as indices into an Int32Array. */
-const COUNTER = 0;
-const DONE = 1;
-const CHUNKS = 2;
-const LAYER_COUNT = 3;
-const LAYERS = 4;
-const SUMS = 5;
-const PASS = 6;
-const STRETCHES = 7;
+/** Layers and chunks of a job. 4,096 chunks are 2^27 elements, about 50 ms of work; their sums take 96 KB. */
+const MOST_LAYERS = 1024;
+const MOST_CHUNKS = 4096;
 
-/** Beyond any number of chunks: a thread that wakes late takes nothing. */
-const CLOSED = 0x40000000;
+/** Where the job's parts lie in its allocation. */
+const LAYERS_AT = 64;
+const SUMS_AT = LAYERS_AT + MOST_LAYERS * constants.layerBytes;
 
-const WANT_WEIGHTS = 1;
-const WANT_UPDATE = 2;
-const SKIP_ZEROS = 4;
-const FETCH_MOMENTUM = 8;
+/** Bytes of a job with its layers and sums. */
+export const JOB_BYTES = SUMS_AT + MOST_CHUNKS * constants.sumsBytes;
+
+/** The low half of the counter beyond any number of chunks: a thread that wakes late takes nothing. */
+const CLOSED = 0x7fffffffn;
 
 /** Where the arrays of a task lie in the kernels' memory; 0 for what it has not. */
 export interface Addresses {
@@ -39,60 +36,63 @@ export interface Addresses {
   readonly absmax: number;
 }
 
-/** A task whose arrays are all in the kernels' memory. */
+/** A task, or a run of its chunks, whose arrays are all in the kernels' memory. */
 export interface PlacedTask {
   readonly task: KernelTask;
   readonly addresses: Addresses;
   readonly size: number;
   /** Weights and gradient were just copied into the cache. */
   readonly isCopied: boolean;
+  /** The rest of a layer that did not fit the job before. */
+  readonly continues: boolean;
 }
 
 export class Job {
-  readonly #heap: Heap;
-  readonly address: number;
-  #layers = { address: 0, capacity: 0 };
-  #sums = { address: 0, capacity: 0 };
+  readonly #area: Allocation;
+  readonly #at: number;
+  #number = 0n;
   #tasks: readonly PlacedTask[] = [];
+  #chunks = 0;
 
-  constructor(heap: Heap) {
-    this.#heap = heap;
-    this.address = allocateOrThrow(heap, JOB_BYTES);
-    Atomics.store(this.#words, COUNTER, CLOSED);
+  /** @param at where the job starts in the area: a multiple of 64 with {@link JOB_BYTES} behind it */
+  constructor(area: Allocation, at: number) {
+    this.#area = area;
+    this.#at = at;
+    this.#setCounter(CLOSED);
   }
 
-  get #words(): Int32Array {
-    return new Int32Array(this.#heap.buffer, this.address, JOB_BYTES / 4);
+  get address(): number {
+    return this.#area.address + this.#at;
   }
 
   /** Writes a job for so many threads and opens it to all. */
   open(pass: Pass, tasks: readonly PlacedTask[], threads: number): void {
-    const chunks = tasks.reduce((sum, { size }) => sum + chunkCount(size), 0);
+    this.#setCounter(CLOSED); // a job that could not be joined was not closed
     this.#tasks = tasks;
-    this.#layers = this.#withCapacity(this.#layers, tasks.length * LAYER_BYTES);
-    this.#sums = this.#withCapacity(this.#sums, chunks * SUMS_BYTES);
-    this.#writeLayers(tasks);
-    const words = this.#words;
-    words[CHUNKS] = chunks;
-    words[LAYER_COUNT] = tasks.length;
-    words[LAYERS] = this.#layers.address;
-    words[SUMS] = this.#sums.address;
-    words[PASS] = pass === "apply" ? 1 : 0;
-    words[STRETCHES] = threads;
-    Atomics.store(words, DONE, 0);
-    Atomics.store(words, COUNTER, 0); // last: who takes a chunk sees all of the above
+    this.#chunks = this.#writeLayers(tasks);
+    const words = this.#area.view(Int32Array, constants.jobBytes / 4, this.#at);
+    words[constants.jobChunks / 4] = this.#chunks;
+    words[constants.jobLayerCount / 4] = tasks.length;
+    words[constants.jobLayers / 4] = this.address + LAYERS_AT;
+    words[constants.jobSums / 4] = this.address + SUMS_AT;
+    words[constants.jobPass / 4] = pass === "apply" ? constants.applyPass : constants.measurePass;
+    words[constants.jobStretches / 4] = threads;
+    Atomics.store(words, constants.jobDone / 4, 0);
+    this.#number++;
+    this.#setCounter(0n); // last: who takes a chunk sees all of the above
   }
 
   get chunkCount(): number {
-    return this.#words[CHUNKS]!;
+    return this.#chunks;
   }
 
   get doneCount(): number {
-    return Atomics.load(this.#words, DONE);
+    const words = this.#area.view(Int32Array, constants.jobBytes / 4, this.#at);
+    return Atomics.load(words, constants.jobDone / 4);
   }
 
   get isDone(): boolean {
-    return this.doneCount === this.chunkCount;
+    return this.doneCount === this.#chunks;
   }
 
   /**
@@ -100,18 +100,17 @@ export class Job {
    *
    * @param before what the first task's sums go on from, when its layer comes in several jobs
    */
-  close(before = NO_SUMS): SumsOfSquares[] {
-    Atomics.store(this.#words, COUNTER, CLOSED);
-    const count = this.#tasks.reduce((sum, { size }) => sum + chunkCount(size), 0);
-    const values = new Float64Array(this.#heap.buffer, this.#sums.address, count * 3);
+  close(before: SumsOfSquares): SumsOfSquares[] {
+    this.#setCounter(CLOSED);
+    const values = this.#area.view(Float64Array, this.#chunks * WORDS, this.#at + SUMS_AT);
     let at = 0;
     const sums = this.#tasks.map(({ task, size }, index) => {
       let total = index === 0 ? before : NO_SUMS;
-      for (let chunk = 0; chunk < chunkCount(size); chunk++, at += 3) {
+      for (let chunk = 0; chunk < chunkCount(size); chunk++, at += WORDS) {
         total = addSums(total, {
-          weights: values[at]!,
-          gradient: values[at + 1]!,
-          update: values[at + 2]!,
+          weights: values[at + constants.sumsWeights / 8]!,
+          gradient: values[at + constants.sumsGradient / 8]!,
+          update: values[at + constants.sumsUpdate / 8]!,
         });
       }
       return wantedSums(task, total);
@@ -120,54 +119,94 @@ export class Job {
     return sums;
   }
 
-  /** Memory of at least so many bytes, for use until the next job. */
-  #withCapacity(
-    area: { address: number; capacity: number },
-    bytes: number,
-  ): { address: number; capacity: number } {
-    if (bytes <= area.capacity) return area;
-    this.#heap.free(area.address);
-    const capacity = bytes * 2;
-    return { address: allocateOrThrow(this.#heap, capacity), capacity };
+  /** The job's number and the next chunk in one word, which a thread compares as a whole: assembly/job.ts. */
+  #setCounter(chunk: bigint): void {
+    const counter = this.#area.view(BigInt64Array, 1, this.#at + constants.jobCounter);
+    Atomics.store(counter, 0, BigInt.asIntN(64, (this.#number << 32n) | chunk));
   }
 
-  #writeLayers(tasks: readonly PlacedTask[]): void {
-    const view = new DataView(this.#heap.buffer, this.#layers.address, tasks.length * LAYER_BYTES);
+  /** @returns the number of chunks */
+  #writeLayers(tasks: readonly PlacedTask[]): number {
+    const { buffer, byteOffset } = this.#area.view(Uint8Array, 0, this.#at + LAYERS_AT);
+    const view = new DataView(buffer, byteOffset, tasks.length * constants.layerBytes);
     let firstChunk = 0;
     tasks.forEach((placed, index) => {
-      writeLayer(view, index * LAYER_BYTES, placed, firstChunk);
+      writeLayer(view, index * constants.layerBytes, placed, firstChunk);
       firstChunk += chunkCount(placed.size);
     });
+    return firstChunk;
   }
 }
 
+/** Float64 words of a chunk's sums. */
+const WORDS = constants.sumsBytes / 8;
+
 function chunkCount(size: number): number {
-  return Math.ceil(size / CHUNK_SIZE);
+  return Math.ceil(size / CHUNK);
+}
+
+/** Tasks in the parts that fit a job each. A task that is cut goes on at the start of the next part. */
+export function* jobParts(tasks: readonly PlacedTask[]): Generator<readonly PlacedTask[]> {
+  let part: PlacedTask[] = [];
+  let room = MOST_CHUNKS;
+  for (const task of tasks) {
+    let rest: PlacedTask | null = task;
+    while (rest !== null) {
+      if (room === 0 || part.length === MOST_LAYERS) {
+        yield part;
+        part = [];
+        room = MOST_CHUNKS;
+      }
+      const fits: boolean = chunkCount(rest.size) <= room;
+      const piece: PlacedTask = fits ? rest : pieceOf(rest, 0, room * CHUNK);
+      part.push(piece);
+      room -= chunkCount(piece.size);
+      rest = fits ? null : pieceOf(rest, piece.size, rest.size);
+    }
+  }
+  yield part;
+}
+
+/** Elements [start, end) of a placed task; start is a multiple of the chunk. */
+function pieceOf(placed: PlacedTask, start: number, end: number): PlacedTask {
+  const { weights, gradient, momentum, absmax } = placed.addresses;
+  const momentumWidth = absmax === 0 ? 4 : 1;
+  return {
+    ...placed,
+    addresses: {
+      weights: weights + 4 * start,
+      gradient: gradient + 4 * start,
+      momentum: momentum === 0 ? 0 : momentum + momentumWidth * start,
+      absmax: absmax === 0 ? 0 : absmax + 4 * (start / BLOCK),
+    },
+    size: end - start,
+    continues: placed.continues || start > 0,
+  };
 }
 
 function writeLayer(view: DataView, at: number, placed: PlacedTask, firstChunk: number): void {
   const { addresses, size, task, isCopied } = placed;
   const { equation, sums } = task;
-  view.setUint32(at, addresses.weights, true);
-  view.setUint32(at + 4, addresses.gradient, true);
-  view.setUint32(at + 8, addresses.momentum, true);
-  view.setUint32(at + 12, addresses.absmax, true);
-  view.setUint32(at + 16, size, true);
+  view.setUint32(at + constants.layerWeights, addresses.weights, true);
+  view.setUint32(at + constants.layerGradient, addresses.gradient, true);
+  view.setUint32(at + constants.layerMomentum, addresses.momentum, true);
+  view.setUint32(at + constants.layerAbsmax, addresses.absmax, true);
+  view.setUint32(at + constants.layerSize, size, true);
   view.setInt32(
-    at + 20,
-    (sums.weights ? WANT_WEIGHTS : 0) |
-      (sums.update ? WANT_UPDATE : 0) |
-      (equation.skipZeros ? SKIP_ZEROS : 0) |
-      (isCopied && addresses.momentum !== 0 ? FETCH_MOMENTUM : 0),
+    at + constants.layerFlags,
+    (sums.weights ? constants.wantWeights : 0) |
+      (sums.update ? constants.wantUpdate : 0) |
+      (equation.skipZeros ? constants.skipZeros : 0) |
+      (isCopied && addresses.momentum !== 0 ? constants.fetchMomentum : 0),
     true,
   );
-  view.setFloat32(at + 24, equation.gradientFactor, true);
-  view.setFloat32(at + 28, equation.weightFactor, true);
-  view.setFloat32(at + 32, equation.decay, true);
-  view.setFloat32(at + 36, equation.accumulation, true);
-  view.setFloat32(at + 40, equation.lookahead, true);
-  view.setFloat32(at + 44, equation.stepSize, true);
-  view.setInt32(at + 48, firstChunk, true);
+  view.setFloat32(at + constants.layerGradientFactor, equation.gradientFactor, true);
+  view.setFloat32(at + constants.layerWeightFactor, equation.weightFactor, true);
+  view.setFloat32(at + constants.layerDecay, equation.decay, true);
+  view.setFloat32(at + constants.layerAccumulation, equation.accumulation, true);
+  view.setFloat32(at + constants.layerLookahead, equation.lookahead, true);
+  view.setFloat32(at + constants.layerStepSize, equation.stepSize, true);
+  view.setInt32(at + constants.layerFirstChunk, firstChunk, true);
 }
 
 function wantedSums({ sums }: KernelTask, total: SumsOfSquares): SumsOfSquares {

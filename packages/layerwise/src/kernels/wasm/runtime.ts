@@ -6,10 +6,13 @@
  * where it is alone, since V8 copies into that twice as fast (35 against 17 GB/s). Measured over 2^25 elements: 32 and
  * 44 ms on two threads.
  */
+import type { Momentum } from "../../state/momentum.js";
 import { CHUNK_SIZE, NO_SUMS } from "../kernel.js";
-import type { KernelTask, Momentum, SumsOfSquares } from "../kernel.js";
+import type { KernelTask, SumsOfSquares } from "../kernel.js";
 import type { Pass } from "./job.js";
-import { allocateIn } from "./memory/heap-momentum.js";
+import type { Allocation } from "./memory/allocation.js";
+import { allocateMomentumIn } from "./memory/heap-momentum.js";
+import type { HeapMomentum } from "./memory/heap-momentum.js";
 import { isShared } from "./memory/heap.js";
 import { createSharedHeap, createUnsharedHeap } from "./memory/own-heap.js";
 import { MOST_CHUNKS, touches } from "./memory/staging.js";
@@ -24,38 +27,35 @@ export class WasmRuntime implements PassRunner {
   /** Over shared memory, where the platform has it. */
   readonly #main: Workspace;
   readonly pool: ThreadPool;
-  #unshared: Workspace | null = null;
+  /** Over unshared memory; undefined until it is needed, null when the platform has no room for it. */
+  #unshared: Workspace | null | undefined;
 
-  /** @throws WebAssembly.CompileError on an engine without WebAssembly SIMD */
+  /**
+   * @throws WebAssembly.CompileError on an engine without WebAssembly SIMD; RangeError where the platform has no memory
+   *   left
+   */
   constructor() {
     this.#main = new Workspace(createSharedHeap() ?? createUnsharedHeap());
-    this.pool = new ThreadPool(this.#main.instance, this.#main.job);
+    this.pool = new ThreadPool(this.#main);
   }
 
-  /** Zeros in the kernels' memory while it lasts, else outside. */
-  allocateFloat32(length: number): Float32Array {
+  /**
+   * Zeros for so many float32 in the kernels' memory, or null when it is full, or its views would not outlive its
+   * growth. The caller owns them.
+   */
+  allocateFloat32(length: number): Allocation | null {
     const { heap } = this.#main;
-    // Views of unshared memory would not outlive its growth.
-    const address = isShared(heap.memory) ? heap.allocate(4 * length) : null;
-    return address === null
-      ? new Float32Array(length)
-      : new Float32Array(heap.buffer, address, length);
-  }
-
-  /** Gives back what {@link allocateFloat32} returned; other arrays are left alone. */
-  release(array: Float32Array): void {
-    const { heap } = this.#main;
-    if (heap.owns(array)) heap.free(array.byteOffset);
+    return isShared(heap.memory) ? heap.allocate(4 * length) : null;
   }
 
   allocateMomentum(
     kind: Momentum["kind"],
     size: number,
     { weights, mostThreads }: MomentumPlace,
-  ): Momentum | null {
+  ): HeapMomentum | null {
     const { heap } = this.#main;
-    const isMain = weights === undefined || heap.owns(weights) || this.#hasHelp(size, mostThreads);
-    return allocateIn(isMain ? heap : this.#alone.heap, kind, size);
+    const isMain = weights === undefined || heap.holds(weights) || this.#hasHelp(size, mostThreads);
+    return allocateMomentumIn(isMain ? heap : this.#alone.heap, kind, size);
   }
 
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[] {
@@ -79,9 +79,20 @@ export class WasmRuntime implements PassRunner {
     return this.pool.threads(mostThreads) > 1 && size >= LEAST_BATCHES * MOST_CHUNKS * CHUNK_SIZE;
   }
 
+  /** Where layers pass through with the caller's thread alone. */
   get #alone(): Workspace {
-    if (!isShared(this.#main.heap.memory)) return this.#main;
-    this.#unshared ??= new Workspace(createUnsharedHeap());
-    return this.#unshared;
+    if (this.#unshared === undefined) {
+      this.#unshared = isShared(this.#main.heap.memory) ? unsharedWorkspace() : null;
+    }
+    return this.#unshared ?? this.#main;
+  }
+}
+
+/** Null when the platform has no room: then everything passes through the first memory. */
+function unsharedWorkspace(): Workspace | null {
+  try {
+    return new Workspace(createUnsharedHeap());
+  } catch {
+    return null;
   }
 }

@@ -1,70 +1,108 @@
 /**
  * Threads that help with jobs: workers over the kernels' shared memory, woken and joined by Atomics.
  *
- * The caller works on every job itself and never waits for a worker to begin: what is joined is the
- * chunks, each of which somebody has taken. So `step()` is synchronous, runs while workers are still
- * starting, and a worker that is gone leaves nothing behind unless it dies in the middle of a chunk.
+ * They start when a job first needs them, and end a little while after the last optimizer that may use them. The
+ * caller works on every job itself and never waits for a worker to begin: what is joined is the chunks, each of which
+ * somebody has taken. So `step()` is synchronous, runs while workers are still starting, and a worker that is gone
+ * leaves nothing behind unless it dies in the middle of a chunk.
  */
-import type { KernelInstance } from "./instance.js";
-import type { Job } from "./job.js";
-import { allocateOrThrow, isShared } from "./memory/heap.js";
-import { availableCores, canShareMemory, startWorker } from "./worker-host.js";
-import type { Helpers } from "./workspace.js";
-
-/** Words of the control block; the worker's source has the same. */
-const CONTROL_WORDS = 3;
-const EPOCH = 0;
-const HELPERS = 1;
-const GENERATION = 2;
+import { warnOnce } from "../../warn.js";
+import { scratchBytes } from "./constants.generated.js";
+import type { Allocation } from "./memory/allocation.js";
+import { isShared } from "./memory/heap.js";
+import { canShareMemory, EPOCH, GENERATION, HELPERS, startWorker } from "./worker-host.js";
+import type { Helpers, Workspace } from "./workspace.js";
 
 /** Chunks that a job must have for workers to be woken: below, waking costs more than it gives. */
 const LEAST_CHUNKS = 4;
 /** A chunk takes well under a millisecond. */
 const LOST_AFTER_MS = 10_000;
+/** A program that makes one optimizer after the other need not start workers for each. */
+const IDLE_MS = 1000;
 
 interface Helper {
-  state: "starting" | "running" | "ended";
+  isRunning: boolean;
+  /** The worker's own memory; null once it was given back. */
+  scratch: Allocation | null;
+}
+
+/** An optimizer's claim to threads, to be released once. */
+export interface ThreadLease {
+  release(): void;
 }
 
 export class ThreadPool {
-  readonly #instance: KernelInstance;
-  readonly #job: Job;
-  readonly #control: number;
+  readonly #workspace: Workspace;
+  /** Whether the platform lets workers share this memory. */
+  readonly #isCapable: boolean;
   #helpers: Helper[] = [];
-  #users = 0;
+  /** The most threads that each user asks for. */
+  readonly #leases = new Map<ThreadLease, number>();
+  #most = 1;
+  /** A worker could not start: there is no point in trying again. */
+  #isRefused = false;
+  /** A worker has died: the optimizers that use this pool go on without any. */
+  #isBroken = false;
   #failure: Error | null = null;
+  #idle: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(instance: KernelInstance, job: Job) {
-    this.#instance = instance;
-    this.#job = job;
-    this.#control = allocateOrThrow(instance.heap, CONTROL_WORDS * 4);
+  constructor(workspace: Workspace) {
+    this.#workspace = workspace;
+    this.#isCapable = isShared(workspace.heap.memory) && canShareMemory();
   }
 
-  /** The number of threads to be had, the caller's own included, up to so many. */
+  /** The most threads that a job of some size uses, the caller's own included, up to so many. */
   threads(most: number): number {
-    return Math.min(most, this.#helpers.length + 1);
+    return Math.min(most, this.#canStart ? this.#most : this.#helpers.length + 1);
   }
 
-  /** Registers a user, and starts the workers that it lacks where workers can share memory. */
-  acquire(threads = availableCores()): void {
-    this.#users++;
-    if (!isShared(this.#instance.heap.memory) || !canShareMemory()) return;
-    while (this.#helpers.length < threads - 1) this.#addHelper();
+  get #canStart(): boolean {
+    return this.#isCapable && !this.#isRefused && !this.#isBroken;
   }
 
-  /** The last user's release ends the workers. */
-  release(): void {
-    this.#users--;
-    if (this.#users > 0) return;
-    this.#endHelpers();
+  /** Registers a user of so many threads. None is started yet. */
+  acquire(threads: number): ThreadLease {
+    clearTimeout(this.#idle);
+    const lease = {
+      release: () => {
+        this.#release(lease);
+      },
+    };
+    this.#leases.set(lease, threads);
+    this.#most = Math.max(this.#most, threads);
+    return lease;
+  }
+
+  #release(lease: ThreadLease): void {
+    if (!this.#leases.delete(lease)) return;
+    this.#most = Math.max(1, ...this.#leases.values());
+    if (this.#leases.size > 0) return;
     this.#failure = null;
+    this.#isBroken = false;
+    if (this.#helpers.length > 0) this.#endWhenIdle();
   }
 
-  /** The threads for one pass, or null if there is but the caller's. */
+  #endWhenIdle(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      this.#endHelpers();
+    }, IDLE_MS);
+    // In Node, where a timer is an object, it must not keep the program alive.
+    (this.#idle as unknown as { unref?: () => void }).unref?.();
+  }
+
+  /**
+   * The threads for one pass, or null where workers can't share this memory. Also with one thread the caller joins: a
+   * worker that wakes late may have taken a chunk.
+   *
+   * @throws Error once if a worker has died since the last time; from then on there is one thread
+   */
   helpers(most: number): Helpers | null {
+    const failure = this.#failure;
+    this.#failure = null;
+    if (failure !== null) throw failure;
     const threads = this.threads(most);
-    // A worker that has died is to be told even where no other is left.
-    if (threads === 1 && this.#failure === null) return null;
+    if (!this.#isCapable) return null;
     return {
       threads,
       help: () => {
@@ -76,26 +114,23 @@ export class ThreadPool {
     };
   }
 
-  /**
-   * Wakes workers for the job, which is open.
-   *
-   * @throws Error once if a worker has died since the last time; from then on there is one thread
-   */
+  /** Wakes as many workers for the job, which is open, as it has chunks for, and starts those that are missing. */
   #help(threads: number): void {
-    const failure = this.#failure;
-    this.#failure = null;
-    if (failure !== null) throw failure;
-    if (threads === 1 || this.#job.chunkCount < LEAST_CHUNKS) return;
-    Atomics.store(this.#words, HELPERS, threads - 1);
+    const { chunkCount } = this.#workspace.job;
+    if (threads === 1 || chunkCount < LEAST_CHUNKS) return;
+    const helpers = Math.min(threads, chunkCount) - 1;
+    while (this.#canStart && this.#helpers.length < helpers) this.#startHelper();
+    Atomics.store(this.#words, HELPERS, helpers);
     this.#wake();
   }
 
   /** Waits for the chunks that workers have taken. @throws Error if one of them is never done */
   #join(): void {
+    const { job } = this.#workspace;
     let seen = -1;
     let deadline = Infinity;
-    while (!this.#job.isDone) {
-      const done = this.#job.doneCount;
+    while (!job.isDone) {
+      const done = job.doneCount;
       if (done !== seen) deadline = performance.now() + LOST_AFTER_MS;
       else if (performance.now() > deadline) {
         this.#endHelpers();
@@ -108,7 +143,7 @@ export class ThreadPool {
   }
 
   get #words(): Int32Array {
-    return new Int32Array(this.#instance.heap.buffer, this.#control, CONTROL_WORDS);
+    return this.#workspace.controlWords;
   }
 
   #wake(): void {
@@ -117,39 +152,62 @@ export class ThreadPool {
     Atomics.notify(words, EPOCH);
   }
 
-  #addHelper(): void {
-    const { module, heap, exports, tables } = this.#instance;
-    // Of its own, and given back only when the worker is known to have ended: it may be at work until then.
-    const scratch = allocateOrThrow(heap, exports.scratchBytes());
-    const helper: Helper = { state: "starting" };
+  #startHelper(): void {
+    const { heap, instance, tables, job, control } = this.#workspace;
+    const scratch = heap.allocate(scratchBytes);
+    if (scratch === null) {
+      this.#refuse("the kernels' memory is full");
+      return;
+    }
+    const helper: Helper = { isRunning: false, scratch };
     const setup = {
-      module,
+      module: instance.module,
       memory: heap.memory,
       tables,
-      scratch,
-      control: this.#control,
-      job: this.#job.address,
+      scratch: scratch.address,
+      control,
+      job: job.address,
       helper: this.#helpers.length,
       generation: Atomics.load(this.#words, GENERATION),
     };
     this.#helpers.push(helper);
-    startWorker(setup, {
-      started: () => (helper.state = "running"),
-      ended: () => {
-        helper.state = "ended";
-        heap.free(scratch);
-        if (this.#helpers.includes(helper)) this.#fail("has ended");
-      },
-      failed: (reason) => {
-        // One that never ran was not allowed to, by a content security policy for example.
-        if (helper.state === "starting") this.#helpers = this.#helpers.filter((h) => h !== helper);
-        else this.#fail(`died: ${reason}`);
-      },
-    });
+    const failed = (reason: string): void => {
+      this.#failed(helper, reason);
+    };
+    try {
+      startWorker(setup, {
+        started: () => (helper.isRunning = true),
+        ended: () => {
+          // Not before: until then it may be at work.
+          freeScratch(helper);
+          if (this.#helpers.includes(helper)) this.#break("has ended");
+        },
+        failed,
+      });
+    } catch (error) {
+      failed(String(error));
+    }
   }
 
-  #fail(reason: string): void {
+  #failed(helper: Helper, reason: string): void {
+    if (helper.isRunning) {
+      this.#break(`died: ${reason}`);
+      return;
+    }
+    // One that never ran was not allowed to, by a content security policy or for want of memory.
+    freeScratch(helper);
+    this.#helpers = this.#helpers.filter((other) => other !== helper);
+    this.#refuse(reason);
+  }
+
+  #refuse(reason: string): void {
+    this.#isRefused = true;
+    warnOnce(`steps run on fewer threads than asked for: a worker could not start (${reason})`);
+  }
+
+  #break(reason: string): void {
     this.#failure ??= new Error(`a kernel thread ${reason}`);
+    this.#isBroken = true;
     this.#endHelpers();
   }
 
@@ -158,4 +216,9 @@ export class ThreadPool {
     Atomics.add(this.#words, GENERATION, 1);
     this.#wake();
   }
+}
+
+function freeScratch(helper: Helper): void {
+  helper.scratch?.free();
+  helper.scratch = null;
 }

@@ -1,10 +1,11 @@
 /** The WebAssembly kernel of one optimizer: a runner of passes, on the optimizer's number of threads. */
-import { NO_SUMS } from "../kernel.js";
-import type { Kernel, KernelTask, Momentum, SumsOfSquares, UpdateEquation } from "../kernel.js";
+import type { Momentum } from "../../state/momentum.js";
+import { checkArrays, NO_SUMS } from "../kernel.js";
+import type { Kernel, KernelTask, SumsOfSquares, UpdateEquation } from "../kernel.js";
 import { referenceKernel } from "../reference.js";
 import type { Pass } from "./job.js";
-import { freeMomentum } from "./memory/heap-momentum.js";
-import type { ThreadPool } from "./thread-pool.js";
+import type { HeapMomentum } from "./memory/heap-momentum.js";
+import type { ThreadLease, ThreadPool } from "./thread-pool.js";
 
 /** What decides where momentum goes. */
 export interface MomentumPlace {
@@ -14,14 +15,14 @@ export interface MomentumPlace {
   readonly mostThreads: number;
 }
 
-/** Who runs passes in WebAssembly: runtime.ts, or a heap of another program's. */
+/** Who runs passes in WebAssembly: runtime.ts, or foreign-kernel.ts in another program's memory. */
 export interface PassRunner {
   /** The threads beside the caller's, of all kernels on this runner. */
   readonly pool: ThreadPool;
   /** One pass over layers whose factors float32 holds. */
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[];
   /** Momentum 0, or null when there is no room. */
-  allocateMomentum(kind: Momentum["kind"], size: number, place: MomentumPlace): Momentum | null;
+  allocateMomentum(kind: Momentum["kind"], size: number, place: MomentumPlace): HeapMomentum | null;
 }
 
 const SMALLEST_NORMAL = 2 ** -126;
@@ -38,16 +39,57 @@ function fitsFloat32({ gradientFactor, weightFactor, stepSize }: UpdateEquation)
   });
 }
 
+/** One pass over layers, those whose factors float32 does not hold by the reference kernel. */
+export function runPass(
+  runner: PassRunner,
+  pass: Pass,
+  tasks: readonly KernelTask[],
+  mostThreads: number,
+): SumsOfSquares[] {
+  checkArrays(tasks);
+  const fitting = tasks.filter(({ equation }) => fitsFloat32(equation));
+  const sums = runner.run(pass, fitting, mostThreads);
+  if (fitting.length === tasks.length) return sums;
+  const ours = sums.values();
+  return tasks.map((task) => {
+    if (fitsFloat32(task.equation)) return ours.next().value ?? NO_SUMS;
+    return referenceKernel[pass]([task])[0] ?? NO_SUMS;
+  });
+}
+
+/** What a kernel holds of memory and threads, to be given back once: by dispose(), or when the kernel is collected. */
+class Holdings {
+  readonly momenta = new Set<HeapMomentum>();
+  readonly #lease: ThreadLease;
+
+  constructor(lease: ThreadLease) {
+    this.#lease = lease;
+  }
+
+  release(): void {
+    for (const momentum of this.momenta) momentum.free();
+    this.momenta.clear();
+    this.#lease.release();
+  }
+}
+
+/** An optimizer that nobody can reach and nobody disposed of takes its kernel along. */
+const abandoned = new FinalizationRegistry<Holdings>((holdings) => {
+  holdings.release();
+});
+
 export class WasmKernel implements Kernel {
   readonly name = "wasm";
   readonly #runner: PassRunner;
   readonly #mostThreads: number;
+  readonly #holdings: Holdings;
 
   /** @param mostThreads the caller's own thread included */
   constructor(runner: PassRunner, mostThreads: number) {
     this.#runner = runner;
     this.#mostThreads = mostThreads;
-    runner.pool.acquire(mostThreads);
+    this.#holdings = new Holdings(runner.pool.acquire(mostThreads));
+    abandoned.register(this, this.#holdings, this);
   }
 
   get threads(): number {
@@ -55,37 +97,28 @@ export class WasmKernel implements Kernel {
   }
 
   measure(tasks: readonly KernelTask[]): SumsOfSquares[] {
-    return this.#run("measure", tasks);
+    return runPass(this.#runner, "measure", tasks, this.#mostThreads);
   }
 
   apply(tasks: readonly KernelTask[]): SumsOfSquares[] {
-    return this.#run("apply", tasks);
+    return runPass(this.#runner, "apply", tasks, this.#mostThreads);
   }
 
   allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum {
     const place = { weights, mostThreads: this.#mostThreads };
-    return (
-      this.#runner.allocateMomentum(kind, size, place) ??
-      referenceKernel.allocateMomentum(kind, size)
-    );
+    const momentum = this.#runner.allocateMomentum(kind, size, place);
+    if (momentum === null) return referenceKernel.allocateMomentum(kind, size);
+    this.#holdings.momenta.add(momentum);
+    return momentum;
   }
 
   releaseMomentum(momentum: Momentum): void {
-    freeMomentum(momentum);
+    const ours = momentum as HeapMomentum;
+    if (this.#holdings.momenta.delete(ours)) ours.free();
   }
 
   dispose(): void {
-    this.#runner.pool.release();
-  }
-
-  #run(pass: Pass, tasks: readonly KernelTask[]): SumsOfSquares[] {
-    const fitting = tasks.filter(({ equation }) => fitsFloat32(equation));
-    const sums = this.#runner.run(pass, fitting, this.#mostThreads);
-    if (fitting.length === tasks.length) return sums;
-    const ours = sums.values();
-    return tasks.map((task) => {
-      if (fitsFloat32(task.equation)) return ours.next().value ?? NO_SUMS;
-      return referenceKernel[pass]([task])[0] ?? NO_SUMS;
-    });
+    abandoned.unregister(this);
+    this.#holdings.release();
   }
 }

@@ -1,7 +1,7 @@
 /** A layer's momentum as tensors of a device: float32 numbers, or 8-bit codes. */
-import type { Momentum } from "../../../kernels/kernel.js";
 import { blockCount } from "../../../state/blockwise.js";
 import { BLOCK_SIZE, codebookMidpoints, createDynamicMap } from "../../../state/codebook.js";
+import type { Momentum } from "../../../state/momentum.js";
 import type { Tensor, TensorData, TensorFlow } from "../tensorflow.js";
 
 /** How many codes are in one number, of what kind that is, and whether numbers lie in one row or in a table. */

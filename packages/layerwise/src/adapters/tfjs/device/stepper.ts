@@ -5,11 +5,11 @@
 import { PERCENTILE_OFF } from "../../../decide/percentile-clipping.js";
 import { ruleOf } from "../../../decide/trust-ratio.js";
 import { referenceKernel } from "../../../kernels/reference.js";
-import { rateAt } from "../../../optimizer/lars.js";
+import { rateAt } from "../../../options/learning-rate.js";
 import type { Hyperparameters, LARSOptions } from "../../../options/options.js";
 import type { LayerState, StateDict } from "../../../state/saved-state.js";
 import { directionEquation, unscaledEquation, updateEquation } from "../../../step/equation.js";
-import { momentumAs, wantedMomentum } from "../../../step/layer.js";
+import { momentumAs, wantedMomentum } from "../../../step/momentum.js";
 import { hyperparametersOf } from "../options.js";
 import type { CoreClass } from "../options.js";
 import type { Slot, Stepper, VariableStep } from "../stepper.js";

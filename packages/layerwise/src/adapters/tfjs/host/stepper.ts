@@ -1,18 +1,19 @@
 /** A step by the core's kernels, on tensors whose memory JavaScript can reach: the backends cpu and wasm. */
 import { CHUNK_SIZE } from "../../../kernels/kernel.js";
 import type { Kernel } from "../../../kernels/kernel.js";
-import { foreignKernel } from "../../../kernels/wasm/memory/foreign-heap.js";
+import { foreignKernel } from "../../../kernels/wasm/foreign-kernel.js";
 import type { ForeignHeap } from "../../../kernels/wasm/memory/foreign-heap.js";
 import { MOST_CHUNKS } from "../../../kernels/wasm/memory/staging.js";
 import { availableCores } from "../../../kernels/wasm/worker-host.js";
-import type { LARS, StepReport } from "../../../optimizer/lars.js";
+import type { LARS } from "../../../optimizer/lars.js";
 import type { ParamGroup, ParamGroupOptions } from "../../../optimizer/param-group.js";
 import { Parameter, rebind } from "../../../optimizer/parameter.js";
 import type { LARSOptions } from "../../../options/options.js";
 import { blockCount } from "../../../state/blockwise.js";
 import type { LayerState, StateDict } from "../../../state/saved-state.js";
-import { wantedMomentum } from "../../../step/layer.js";
-import type { MomentumKind } from "../../../step/layer.js";
+import { wantedMomentum } from "../../../step/momentum.js";
+import type { MomentumKind } from "../../../step/momentum.js";
+import type { StepReport } from "../../../step/report.js";
 import { hyperparametersOf } from "../options.js";
 import type { CoreClass } from "../options.js";
 import type { Slot, Stepper, VariableStep } from "../stepper.js";

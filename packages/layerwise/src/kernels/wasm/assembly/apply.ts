@@ -1,5 +1,6 @@
 /** The apply pass: writes weights and momentum, sums squares of the update on the way. */
 import { decodeFour, decodeOne, divisorOf, encode, encodeEight } from "./blockwise";
+import { BLOCKWISE, FLOAT32, NONE } from "./kinds";
 import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
 import { BLOCK, broadcast, codebook, keep, kept, momenta, RUN, table, updates } from "./layout";
 import { addSquares, isZero, runSum, sumOfSquares } from "./sums";
@@ -23,11 +24,6 @@ const LOOKAHEAD: i32 = 5;
 const STEP_SIZE: i32 = 6;
 const MAGNITUDE: i32 = 7;
 const ABSMAX: i32 = 8;
-
-/** Kinds of momentum, constants of the loops. */
-const NONE: i32 = 0;
-const FLOAT32: i32 = 1;
-const BLOCKWISE: i32 = 2;
 
 let sumWeights: f64 = 0;
 let sumUpdate: f64 = 0;

@@ -2,42 +2,48 @@
  * A job: one pass over many layers, cut into chunks that threads take one after the other.
  *
  * Chunks are cut at fixed bounds and each has a place of its own for its sums, so the result does not
- * depend on who takes which. A thread takes a chunk by adding 1 to the counter. While the loader writes
- * the next job, the counter stands beyond any total: a thread that wakes late finds nothing to do, and one
- * that gets an index reads everything else after that.
+ * depend on who takes which. The counter holds the job's number and the next chunk that nobody has taken. A thread
+ * takes a chunk by exchanging the counter it has read for the next one. The exchange fails once the loader has closed
+ * that job, so a thread that was descheduled in between never runs a chunk of a job that it has not read, and what
+ * it has read of a job belongs to that job.
  */
 import { apply } from "./apply";
 import { FETCH_MOMENTUM, Layer, LAYER_BYTES, Sums, SUMS_BYTES } from "./layer";
 import { CHUNK } from "./layout";
 import { measure } from "./measure";
+import { pause } from "./pause";
 
-/** ../job.ts has the same offsets for the other side. */
 @unmanaged
 export class Job {
-  /** The next chunk that nobody has taken. */
-  counter: i32; // 0
+  /** High half: the job's number. Low half: the next chunk that nobody has taken; beyond any while the job is closed. */
+  counter: i64;
   /** Chunks that are done. */
-  done: i32; // 4
-  chunks: i32; // 8
-  layerCount: i32; // 12
-  layers: usize; // 16
-  sums: usize; // 20
-  /** 0: measure; 1: apply. */
-  pass: i32; // 24
+  done: i32;
+  chunks: i32;
+  layerCount: i32;
+  /** MEASURE or APPLY. */
+  pass: i32;
   /** Stretches that the chunks are taken from in turn: one for each thread. */
-  stretches: i32; // 28
+  stretches: i32;
+  layers: usize;
+  sums: usize;
 }
 
-const APPLY: i32 = 1;
+export const MEASURE: i32 = 0;
+export const APPLY: i32 = 1;
 
 /** Takes chunks until there are none left. */
 export function work(job: Job): void {
+  const at = changetype<usize>(job);
   while (true) {
-    const taken = atomic.add<i32>(changetype<usize>(job), 1);
+    const counter = atomic.load<i64>(at);
+    const taken = <i32>counter;
     if (taken >= job.chunks) return;
+    pause();
+    if (atomic.cmpxchg<i64>(at, counter, counter + 1) != counter) continue;
     runChunk(job, chunkAt(job, taken));
-    const done = atomic.add<i32>(changetype<usize>(job), 1, 4) + 1;
-    if (done == job.chunks) atomic.notify(changetype<usize>(job) + 4, -1);
+    const done = atomic.add<i32>(at, 1, offsetof<Job>("done")) + 1;
+    if (done == job.chunks) atomic.notify(at + offsetof<Job>("done"), -1);
   }
 }
 

@@ -1,24 +1,21 @@
-/**
- * A layer of a job: 64 bytes that the loader writes and all threads read. ../job.ts has the same
- * offsets for the other side.
- */
+/** A layer of a job: 64 bytes that the loader writes and all threads read. */
 @unmanaged
 export class Layer {
-  weights: usize; // 0
-  gradient: usize; // 4
+  weights: usize;
+  gradient: usize;
   /** float32 values, or codes when absmax is not 0; 0 without momentum */
-  momentum: usize; // 8
-  absmax: usize; // 12
-  size: u32; // 16
-  flags: i32; // 20
-  gradientFactor: f32; // 24
-  weightFactor: f32; // 28
-  decay: f32; // 32
-  accumulation: f32; // 36
-  lookahead: f32; // 40
-  stepSize: f32; // 44
+  momentum: usize;
+  absmax: usize;
+  size: u32;
+  flags: i32;
+  gradientFactor: f32;
+  weightFactor: f32;
+  decay: f32;
+  accumulation: f32;
+  lookahead: f32;
+  stepSize: f32;
   /** Index of the layer's first chunk among the chunks of the job. */
-  firstChunk: i32; // 48
+  firstChunk: i32;
 }
 
 export const LAYER_BYTES: usize = 64;

@@ -1,6 +1,6 @@
 /** Where things lie in the memory that the kernels work on: where its owner says, since it may be somebody else's. */
 
-/** Elements per chunk of work, kernel.ts: CHUNK_SIZE. */
+/** Elements per chunk of work. */
 export const CHUNK: u32 = 32768;
 /** Elements per run of float32 sums; whole quantisation blocks. */
 export const RUN: i32 = 1024;

@@ -1,5 +1,6 @@
 /** The measure pass: sums of squares of weights, gradient and update. Writes nothing. */
 import { decode, decodeFour } from "./blockwise";
+import { BLOCKWISE, FLOAT32, NONE } from "./kinds";
 import { Layer, SKIP_ZEROS, Sums, WANT_UPDATE, WANT_WEIGHTS } from "./layer";
 import { BLOCK, broadcast, codebook, momenta, RUN } from "./layout";
 import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sums";
@@ -11,11 +12,6 @@ import { addSquares, exactSum, isReliable, isZero, laneSum, runSum } from "./sum
 let ug: f32 = 0;
 let uw: f32 = 0;
 let um: f32 = 0;
-
-/** Kinds of momentum, constants of the loops. */
-const NONE: i32 = 0;
-const FLOAT32: i32 = 1;
-const BLOCKWISE: i32 = 2;
 
 let sumWeights: f64 = 0;
 let sumGradient: f64 = 0;

@@ -1,75 +1,61 @@
-/** Allocation in a memory of our own: first fit over a list of free ranges, neighbours joined again. */
-import type { Heap } from "./heap.js";
+/** Allocation in a memory of our own, which grows as it is needed. */
+import { FreeRanges } from "./free-ranges.js";
+import { ALIGNMENT, Heap, isShared } from "./heap.js";
 
 const PAGE = 65536;
-/** Every allocation starts at a cache line and is rounded up to whole ones. */
-const ALIGNMENT = 64;
 
-interface Range {
-  start: number;
-  end: number;
-}
-
-export class Arena implements Heap {
-  readonly memory: WebAssembly.Memory;
+export class Arena extends Heap {
   readonly #maximumPages: number;
-  /** Free ranges in ascending order; the last may be extended by growing the memory. */
-  #free: Range[];
+  readonly #free = new FreeRanges();
   readonly #sizes = new Map<number, number>();
-  /** A grown shared memory gives new buffer objects over the same bytes; views keep the old ones. */
+  /** The buffers of a shared memory: each growth makes a new object over the same bytes, and views keep the old ones. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
   #newest: ArrayBufferLike;
 
   /** @param memory ours from its first byte to the last */
   constructor(memory: WebAssembly.Memory, maximumPages: number) {
-    this.memory = memory;
+    super(memory);
     this.#maximumPages = maximumPages;
-    // Not from 0, which the kernels read as "no array".
-    this.#free = [{ start: ALIGNMENT, end: memory.buffer.byteLength }];
     this.#newest = memory.buffer;
     this.#buffers.add(this.#newest);
+    // Not from 0, which the kernels read as "no array".
+    this.#free.add(ALIGNMENT, this.#newest.byteLength);
   }
 
   get buffer(): ArrayBufferLike {
     return this.#newest;
   }
 
-  owns(array: Float32Array | Uint8Array): boolean {
-    const { buffer } = array;
-    return buffer === this.#newest || this.#buffers.has(buffer);
+  /** Bytes that are allocated now. */
+  get used(): number {
+    return this.#newest.byteLength - ALIGNMENT - this.#free.total;
   }
 
-  allocate(bytes: number): number | null {
-    const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
-    const start = this.#take(size) ?? (this.#grow(size) ? this.#take(size) : null);
-    if (start === null) return null;
-    this.#sizes.set(start, size);
-    new Uint8Array(this.memory.buffer, start, size).fill(0);
+  holds({ buffer }: Float32Array | Uint8Array): boolean {
+    return buffer === this.#newest || (isShared(this.memory) && this.#buffers.has(buffer));
+  }
+
+  protected take(bytes: number): number | null {
+    const start = this.#free.take(bytes) ?? (this.#grow(bytes) ? this.#free.take(bytes) : null);
+    if (start !== null) this.#sizes.set(start, bytes);
     return start;
   }
 
-  free(start: number): void {
+  protected giveBack(start: number): void {
     const size = this.#sizes.get(start);
-    if (size === undefined) return;
+    if (size === undefined) {
+      throw new Error(
+        `kernels' memory: expected the address of an allocation, got ${String(start)}`,
+      );
+    }
     this.#sizes.delete(start);
-    this.#free.push({ start, end: start + size });
-    this.#free = joined(this.#free);
+    this.#free.add(start, start + size);
   }
 
-  #take(size: number): number | null {
-    const index = this.#free.findIndex((range) => range.end - range.start >= size);
-    const range = this.#free[index];
-    if (range === undefined) return null;
-    const start = range.start;
-    range.start += size;
-    if (range.start === range.end) this.#free.splice(index, 1);
-    return start;
-  }
-
-  #grow(size: number): boolean {
-    const end = this.memory.buffer.byteLength;
-    const last = this.#free.at(-1);
-    const missing = size - (last?.end === end ? end - last.start : 0);
+  /** Makes room at the end for so many bytes. */
+  #grow(bytes: number): boolean {
+    const end = this.#newest.byteLength;
+    const missing = bytes - (end - (this.#free.startOf(end) ?? end));
     const pages = Math.ceil(missing / PAGE);
     if (end / PAGE + pages > this.#maximumPages) return false;
     try {
@@ -79,19 +65,7 @@ export class Arena implements Heap {
     }
     this.#newest = this.memory.buffer;
     this.#buffers.add(this.#newest);
-    this.#free.push({ start: end, end: this.#newest.byteLength });
-    this.#free = joined(this.#free);
+    this.#free.add(end, this.#newest.byteLength);
     return true;
   }
-}
-
-/** Ranges in ascending order, with those that touch made one. */
-function joined(ranges: Range[]): Range[] {
-  const result: Range[] = [];
-  for (const range of ranges.sort((a, b) => a.start - b.start)) {
-    const last = result.at(-1);
-    if (last?.end === range.start) last.end = range.end;
-    else result.push(range);
-  }
-  return result;
 }

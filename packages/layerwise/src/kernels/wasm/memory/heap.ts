@@ -1,71 +1,73 @@
-/** Memory that kernels work on, and allocation in it: our own (arena.ts), or that of another WebAssembly program. */
-export interface Heap {
+/** Memory that kernels work on, and allocation in it: our own (arena.ts), or that of another program (foreign-heap.ts). */
+import { Allocation } from "./allocation.js";
+
+/** Every allocation starts at a cache line and is rounded up to whole ones. */
+export const ALIGNMENT = 64;
+
+export abstract class Heap {
   readonly memory: WebAssembly.Memory;
+  #isPinned = false;
+
+  constructor(memory: WebAssembly.Memory) {
+    this.memory = memory;
+  }
+
   /** The bytes of the memory as it is now; do not keep it. */
-  readonly buffer: ArrayBufferLike;
-  /** Whether an array lies in this memory, so that its byteOffset is its address. */
-  owns(array: Float32Array | Uint8Array): boolean;
-  /** @returns the address of zeroed bytes, a multiple of 64 and not 0, or null when there is no room */
-  allocate(bytes: number): number | null;
-  /** Gives back what {@link allocate} returned; other addresses are left alone. */
-  free(address: number): void;
+  abstract get buffer(): ArrayBufferLike;
+
+  /**
+   * Whether an array lies in this memory as it is now, so that its byteOffset is its address. It says nothing of who
+   * owns the bytes.
+   */
+  abstract holds(array: Float32Array | Uint8Array): boolean;
+
+  /** @returns the address of so many bytes, a multiple of 64 and not 0, or null when there is no room */
+  protected abstract take(bytes: number): number | null;
+  /** @throws Error for an address that {@link take} did not return */
+  protected abstract giveBack(address: number): void;
+
+  /** Zeroed bytes, or null when there is no room. */
+  allocate(bytes: number): Allocation | null {
+    if (this.#isPinned) throw new Error("kernels' memory: expected no allocation during a pass");
+    const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
+    const address = this.take(size);
+    if (address === null) return null;
+    const allocation = new Allocation(
+      this,
+      (start) => {
+        this.giveBack(start);
+      },
+      { address, bytes: size },
+    );
+    allocation.view(Uint8Array, size).fill(0);
+    return allocation;
+  }
+
+  /** Runs a pass, which holds views: unshared memory must not grow, so nothing may be allocated in it. */
+  pinned<Result>(pass: () => Result): Result {
+    const wasPinned = this.#isPinned;
+    this.#isPinned = !isShared(this.memory);
+    try {
+      return pass();
+    } finally {
+      this.#isPinned = wasPinned;
+    }
+  }
 }
 
 /** @throws RangeError when the memory can't grow enough */
-export function allocateOrThrow(heap: Heap, bytes: number): number {
-  const address = heap.allocate(bytes);
-  if (address === null) {
-    throw new RangeError(`the kernels' memory is full: no room for ${String(bytes)} bytes`);
+export function allocateOrThrow(heap: Heap, bytes: number): Allocation {
+  const allocation = heap.allocate(bytes);
+  if (allocation === null) {
+    throw new RangeError(
+      `kernels' memory: expected room for ${String(bytes)} bytes, got a full memory`,
+    );
   }
-  return address;
+  return allocation;
 }
 
 /** Threads can work on it, and its views outlive its growth. */
 export function isShared({ buffer }: WebAssembly.Memory): boolean {
   // By name: pages that are not cross-origin isolated have shared memory, and no global SharedArrayBuffer.
   return Object.prototype.toString.call(buffer) === "[object SharedArrayBuffer]";
-}
-
-interface ArrayType<A> {
-  new (buffer: ArrayBufferLike, offset: number, length: number): A;
-  readonly BYTES_PER_ELEMENT: number;
-}
-
-/** An array in a heap. Its view is taken anew when the heap has grown, which detaches views of unshared memory. */
-export class HeapArray<A extends Float32Array | Uint8Array> {
-  readonly #heap: Heap;
-  readonly #type: ArrayType<A>;
-  readonly #address: number;
-  readonly #length: number;
-  #view: A;
-
-  private constructor(heap: Heap, type: ArrayType<A>, address: number, length: number) {
-    this.#heap = heap;
-    this.#type = type;
-    this.#address = address;
-    this.#length = length;
-    this.#view = new type(heap.buffer, address, length);
-  }
-
-  /** Zeros, or null when there is no room. */
-  static allocate<A extends Float32Array | Uint8Array>(
-    heap: Heap,
-    type: ArrayType<A>,
-    length: number,
-  ): HeapArray<A> | null {
-    const address = heap.allocate(length * type.BYTES_PER_ELEMENT);
-    return address === null ? null : new HeapArray(heap, type, address, length);
-  }
-
-  get view(): A {
-    const { buffer } = this.#heap;
-    if (this.#view.buffer !== buffer) {
-      this.#view = new this.#type(buffer, this.#address, this.#length);
-    }
-    return this.#view;
-  }
-
-  free(): void {
-    this.#heap.free(this.#address);
-  }
 }

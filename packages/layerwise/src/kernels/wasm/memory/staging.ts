@@ -7,7 +7,7 @@ import { BLOCK_SIZE } from "../../../state/codebook.js";
 import { CHUNK_SIZE } from "../../kernel.js";
 import type { KernelTask, LayerArrays } from "../../kernel.js";
 import type { Addresses, Pass, PlacedTask } from "../job.js";
-import { allocateOrThrow } from "./heap.js";
+import type { Allocation } from "./allocation.js";
 import type { Heap } from "./heap.js";
 
 /** Chunks of a batch that threads work on together: more than they are woken for, few enough for the cache. */
@@ -46,26 +46,60 @@ function needs({ sums, equation }: KernelTask, pass: Pass, part: Part): boolean 
 /** A task as a job takes it, if all its arrays lie in the kernels' memory, else null. */
 export function placedWhole(task: KernelTask, heap: Heap): PlacedTask | null {
   const parts = partsOf(task.arrays);
-  if (!parts.every(({ array }) => heap.owns(array))) return null;
+  if (!parts.every(({ array }) => heap.holds(array))) return null;
   const addresses: Record<Part, number> = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
   for (const { part, array } of parts) addresses[part] = array.byteOffset;
-  return { task, addresses, size: task.arrays.weights.length, isCopied: false };
+  return { task, addresses, size: task.arrays.weights.length, isCopied: false, continues: false };
 }
 
 /** Whether any array of a task lies in a memory. */
 export function touches({ arrays }: KernelTask, heap: Heap): boolean {
   const { weights, gradient, momentum } = arrays;
   return (
-    heap.owns(weights) ||
-    heap.owns(gradient) ||
-    (momentum !== null && heap.owns(momentum.kind === "float32" ? momentum.values : momentum.codes))
+    heap.holds(weights) ||
+    heap.holds(gradient) ||
+    (momentum !== null &&
+      heap.holds(momentum.kind === "float32" ? momentum.values : momentum.codes))
   );
 }
 
 /** Room for so many chunks of each array. */
-interface Bank {
+export class Bank {
   readonly chunks: number;
-  readonly addresses: Addresses;
+  readonly #area: Allocation;
+  readonly #at: number;
+
+  /** @param at where the bank starts in the area: a multiple of 64 with {@link bankBytes} behind it */
+  constructor(chunks: number, area: Allocation, at = 0) {
+    this.chunks = chunks;
+    this.#area = area;
+    this.#at = at;
+  }
+
+  addressOf(part: Part): number {
+    return this.#area.address + this.#offsetOf(part);
+  }
+
+  /** Memory of a part, seen as elements of the type that an array has. */
+  view(part: Part, like: Float32Array | Uint8Array, length: number): Float32Array | Uint8Array {
+    const offset = this.#offsetOf(part);
+    return like instanceof Float32Array
+      ? this.#area.view(Float32Array, length, offset)
+      : this.#area.view(Uint8Array, length, offset);
+  }
+
+  #offsetOf(part: Part): number {
+    const place = PLACES[part];
+    return this.#at + place * this.chunks * CHUNK_SIZE * 4;
+  }
+}
+
+/** The order of the parts in a bank; absmax comes last, since it is the shortest. */
+const PLACES: Readonly<Record<Part, number>> = { weights: 0, gradient: 1, momentum: 2, absmax: 3 };
+
+/** Bytes of a bank. */
+export function bankBytes(chunks: number): number {
+  return chunks * CHUNK_SIZE * 4 * 3 + (chunks * CHUNK_SIZE * 4) / BLOCK_SIZE;
 }
 
 /** A part of a layer in a bank. */
@@ -76,87 +110,63 @@ export interface Batch {
   putBack(): void;
 }
 
-export class Staging {
-  readonly #heap: Heap;
-  readonly #banks: Bank[] = [];
-
-  constructor(heap: Heap) {
-    this.#heap = heap;
-  }
-
-  /**
-   * Copies the task's batches in, one with each call of `next`, into the banks in turn.
-   *
-   * @param chunks chunks a batch
-   * @param banks 1 or 2
-   */
-  *batches(task: KernelTask, pass: Pass, chunks: number, banks: 1 | 2): Generator<Batch> {
-    const parts = partsOf(task.arrays).filter(({ part }) => needs(task, pass, part));
-    const size = task.arrays.weights.length;
-    const step = chunks * CHUNK_SIZE;
-    for (let start = 0, turn = 0; start < size; start += step, turn = (turn + 1) % banks) {
-      const end = Math.min(start + step, size);
-      const bank = this.#bank(turn, chunks);
-      const addresses = this.#bringIn(bank, parts, start, end);
-      yield {
-        placed: { task, addresses, size: end - start, isCopied: true },
-        putBack: () => {
-          if (pass === "apply") this.#putBack(bank, parts, start, end);
-        },
-      };
-    }
-  }
-
-  #bank(turn: number, chunks: number): Addresses {
-    const known = this.#banks[turn];
-    if (known !== undefined && known.chunks >= chunks) return known.addresses;
-    for (const address of Object.values(known?.addresses ?? {})) this.#heap.free(address as number);
-    const addresses = this.#allocateBank(chunks * CHUNK_SIZE);
-    this.#banks[turn] = { chunks, addresses };
-    return addresses;
-  }
-
-  #allocateBank(size: number): Addresses {
-    const place = (elements: number): number => allocateOrThrow(this.#heap, elements * 4);
-    return {
-      weights: place(size),
-      gradient: place(size),
-      momentum: place(size),
-      absmax: place(size / BLOCK_SIZE),
+/** Copies a task's batches in, one with each call of `next`, into the banks in turn. */
+export function* stagedBatches(
+  task: KernelTask,
+  pass: Pass,
+  heap: Heap,
+  banks: readonly Bank[],
+): Generator<Batch> {
+  const parts = partsOf(task.arrays).filter(({ part }) => needs(task, pass, part));
+  const size = task.arrays.weights.length;
+  for (let start = 0, turn = 0; start < size; turn = (turn + 1) % banks.length) {
+    const bank = banks[turn]!;
+    const range = { start, end: Math.min(start + bank.chunks * CHUNK_SIZE, size) };
+    const addresses = bringIn(bank, parts, range, heap);
+    yield {
+      placed: { task, addresses, size: range.end - start, isCopied: true, continues: start > 0 },
+      putBack: () => {
+        if (pass === "apply") putBack(bank, parts, range, heap);
+      },
     };
+    start = range.end;
   }
+}
 
-  #bringIn(bank: Addresses, parts: readonly PartArray[], start: number, end: number): Addresses {
-    const addresses = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
-    for (const { part, array, stride } of parts) {
-      const [from, to] = [start / stride, Math.ceil(end / stride)];
-      if (this.#heap.owns(array)) {
-        addresses[part] = array.byteOffset + from * array.BYTES_PER_ELEMENT;
-      } else {
-        addresses[part] = bank[part];
-        this.#view(bank[part], array, to - from).set(array.subarray(from, to));
-      }
+/** Elements of a layer. */
+interface ElementRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+function bringIn(
+  bank: Bank,
+  parts: readonly PartArray[],
+  { start, end }: ElementRange,
+  heap: Heap,
+): Addresses {
+  const addresses = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
+  for (const { part, array, stride } of parts) {
+    const [from, to] = [start / stride, Math.ceil(end / stride)];
+    if (heap.holds(array)) {
+      addresses[part] = array.byteOffset + from * array.BYTES_PER_ELEMENT;
+    } else {
+      addresses[part] = bank.addressOf(part);
+      bank.view(part, array, to - from).set(array.subarray(from, to));
     }
-    return addresses;
   }
+  return addresses;
+}
 
-  #putBack(bank: Addresses, parts: readonly PartArray[], start: number, end: number): void {
-    for (const { part, array, stride } of parts) {
-      if (part === "gradient" || this.#heap.owns(array)) continue;
-      const [from, to] = [start / stride, Math.ceil(end / stride)];
-      array.set(this.#view(bank[part], array, to - from), from);
-    }
-  }
-
-  /** Memory of a bank, seen as elements of the type that an array has. */
-  #view(
-    address: number,
-    like: Float32Array | Uint8Array,
-    length: number,
-  ): Float32Array | Uint8Array {
-    const { buffer } = this.#heap;
-    return like instanceof Float32Array
-      ? new Float32Array(buffer, address, length)
-      : new Uint8Array(buffer, address, length);
+function putBack(
+  bank: Bank,
+  parts: readonly PartArray[],
+  { start, end }: ElementRange,
+  heap: Heap,
+): void {
+  for (const { part, array, stride } of parts) {
+    if (part === "gradient" || heap.holds(array)) continue;
+    const [from, to] = [start / stride, Math.ceil(end / stride)];
+    array.set(bank.view(part, array, to - from), from);
   }
 }

@@ -1,0 +1,54 @@
+/** A part of a heap that has an owner. */
+import type { Heap } from "./heap.js";
+
+export interface ArrayType<A> {
+  new (buffer: ArrayBufferLike, offset: number, length: number): A;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/**
+ * Bytes of a heap, until they are freed: once, by whoever asked for them. A view is taken when it is needed and
+ * not kept across anything that may allocate, since growth detaches views of unshared memory.
+ */
+export class Allocation {
+  readonly #heap: Heap;
+  readonly #free: (address: number) => void;
+  readonly address: number;
+  readonly bytes: number;
+  #isFreed = false;
+
+  /** @internal Heaps make them. */
+  constructor(
+    heap: Heap,
+    free: (address: number) => void,
+    range: { address: number; bytes: number },
+  ) {
+    this.#heap = heap;
+    this.#free = free;
+    this.address = range.address;
+    this.bytes = range.bytes;
+  }
+
+  /**
+   * The bytes as they are now.
+   *
+   * @param offset in bytes from the start
+   * @throws Error when they were freed; RangeError beyond the end
+   */
+  view<A>(type: ArrayType<A>, length: number, offset = 0): A {
+    if (this.#isFreed) throw new Error("kernels' memory: expected memory in use, got freed memory");
+    if (offset + length * type.BYTES_PER_ELEMENT > this.bytes) {
+      throw new RangeError(
+        `kernels' memory: expected a view of at most ${String(this.bytes)} bytes, got ${String(length)} elements from ${String(offset)}`,
+      );
+    }
+    return new type(this.#heap.buffer, this.address + offset, length);
+  }
+
+  /** @throws Error when it was freed before */
+  free(): void {
+    if (this.#isFreed) throw new Error("kernels' memory: expected memory in use, got freed memory");
+    this.#isFreed = true;
+    this.#free(this.address);
+  }
+}

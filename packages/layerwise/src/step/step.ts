@@ -1,0 +1,270 @@
+/**
+ * One step over all layers, in the words of docs/specification.md: begin, measure, clip, ratio, apply, report.
+ *
+ * Nothing is written before everything is decided and all memory is there, so that a step happens whole or not at all.
+ */
+import { checkArray, shown } from "../check.js";
+import { globalClipScale } from "../decide/global-clipping.js";
+import { clipToPercentile, PERCENTILE_OFF } from "../decide/percentile-clipping.js";
+import type { PercentileClip } from "../decide/percentile-clipping.js";
+import { trustRatioOf } from "../decide/trust-ratio.js";
+import { NonFiniteGradientError } from "../errors.js";
+import { NO_SUMS } from "../kernels/kernel.js";
+import type { Kernel, KernelTask, SumsOfSquares } from "../kernels/kernel.js";
+import type { Hyperparameters } from "../options/options.js";
+import { directionEquation, unscaledEquation, updateEquation } from "./equation.js";
+import type { Layer } from "./layer.js";
+import { makeMomenta, momentumAs, wantedMomentum } from "./momentum.js";
+import { normPlan, reportedNorms } from "./norms.js";
+import type { NormPlan } from "./norms.js";
+import type { LayerReport, StepReport } from "./report.js";
+
+/** A layer in one step, with the options of its group. */
+export interface LayerStep {
+  readonly layer: Layer;
+  readonly values: Hyperparameters;
+  /** γ of this step. */
+  readonly learningRate: number;
+}
+
+/** What a step works with, beside its layers. */
+export interface StepContext {
+  readonly kernel: Kernel;
+  /** What multiplies every gradient, > 0. */
+  readonly gradScale: number;
+}
+
+/** What a step says of its layers; the optimizer adds its own count and rate. */
+export type StepOutcome = Pick<StepReport, "skipped" | "gradNorm" | "layers">;
+
+/** A layer that takes part: it has a gradient. */
+interface Active extends LayerStep {
+  readonly plan: NormPlan;
+  readonly gradScale: number;
+  /** No momentum is stored, or none is kept: m = d. */
+  readonly isFirst: boolean;
+}
+
+/** c, and the history to keep if the step is made. */
+type Clip = PercentileClip | { readonly scale: number; readonly history: null };
+
+/**
+ * @throws TypeError or RangeError that names the layer, for arrays that do not fit it; NonFiniteGradientError under
+ *   nonFinite "throw". Nothing was written then
+ */
+export function runStep(
+  steps: readonly LayerStep[],
+  { kernel, gradScale }: StepContext,
+): StepOutcome {
+  const active = begin(steps, gradScale);
+  const gradients = measure(kernel, active);
+  if (!areFinite(active, gradients)) return reportSkipped(active, gradients);
+  const clips = clip(active, gradients);
+  const norms = measureClipped(kernel, active, { sums: gradients, clips });
+  const ratios = active.map((step, index) => ratio(step, norms[index]!, clips[index]!.scale));
+  const applied = apply(kernel, active, { clips, ratios });
+  return report(active, { norms, clips, ratios, applied });
+}
+
+/** The layers that have a gradient, with arrays that are as long as they were. */
+function begin(steps: readonly LayerStep[], gradScale: number): Active[] {
+  const active: Active[] = [];
+  for (const { layer, values, learningRate } of steps) {
+    if (!hasGradient(layer)) continue;
+    active.push({
+      layer,
+      values,
+      learningRate,
+      plan: normPlan(values.trustRatio),
+      gradScale,
+      isFirst: layer.momentum === null || values.momentum === 0,
+    });
+  }
+  return active;
+}
+
+/**
+ * @throws TypeError or RangeError for a gradient of another type or length, and for weights that are gone or resized: a
+ *   disposed parameter's, a detached buffer's
+ */
+function hasGradient({ parameter, label }: Layer): boolean {
+  const { data, grad, size } = parameter;
+  checkArray(`layer ${shown(label)}: data`, data, Float32Array, size);
+  if (grad === null) return false;
+  checkArray(`layer ${shown(label)}: grad`, grad, Float32Array, size);
+  return true;
+}
+
+function measure(kernel: Kernel, active: readonly Active[]): SumsOfSquares[] {
+  return kernel.measure(active.map((step) => measureTask(step, 1)));
+}
+
+/** Where clipping has changed d, and so ‖u‖, what the rule measures is measured again; the gradient's own sum stands. */
+function measureClipped(
+  kernel: Kernel,
+  active: readonly Active[],
+  { sums, clips }: { sums: readonly SumsOfSquares[]; clips: readonly Clip[] },
+): SumsOfSquares[] {
+  const isChanged = active.map(
+    ({ plan }, index) => plan.measure.update && clips[index]!.scale !== 1,
+  );
+  const tasks = active.flatMap((step, index) =>
+    isChanged[index] === true ? [measureTask(step, clips[index]!.scale)] : [],
+  );
+  if (tasks.length === 0) return [...sums];
+  const remeasured = kernel.measure(tasks).values();
+  return sums.map((sum, index) =>
+    isChanged[index] === true ? (remeasured.next().value ?? NO_SUMS) : sum,
+  );
+}
+
+function measureTask(step: Active, clipScale: number): KernelTask {
+  const { layer, values, plan, isFirst } = step;
+  const history = { gradientScale: step.gradScale * clipScale, isFirst };
+  return {
+    arrays: {
+      weights: layer.parameter.data,
+      gradient: layer.parameter.grad!,
+      momentum: plan.ofDirection ? null : layer.momentum,
+    },
+    equation: plan.ofDirection
+      ? directionEquation(values, history)
+      : unscaledEquation(values, history),
+    sums: plan.measure,
+  };
+}
+
+/** @throws NonFiniteGradientError where a group says so */
+function areFinite(active: readonly Active[], sums: readonly SumsOfSquares[]): boolean {
+  const broken = active.filter((_, index) => !Number.isFinite(sums[index]!.gradient));
+  const thrown = broken.find(({ values }) => values.nonFinite === "throw");
+  if (thrown !== undefined) throw new NonFiniteGradientError(thrown.layer.label);
+  return broken.length === 0;
+}
+
+/** c of each layer: percentile clipping, then global clipping. */
+function clip(active: readonly Active[], sums: readonly SumsOfSquares[]): Clip[] {
+  const gradNorms = active.map((step, index) => gradientNorm(step, sums[index]!));
+  const clips = active.map((step, index) => percentileClip(step, gradNorms[index]!));
+  // Over all layers; a group's own limit holds for its layers.
+  const norm = globalNorm(clips.map(({ scale }, index) => scale * gradNorms[index]!));
+  return clips.map(({ scale, history }, index) => {
+    const { maxGradNorm } = active[index]!.values;
+    return maxGradNorm === null
+      ? { scale, history }
+      : { scale: scale * globalClipScale(norm, maxGradNorm), history };
+  });
+}
+
+function percentileClip({ layer, values }: Active, gradNorm: number): Clip {
+  if (values.percentileClipping === PERCENTILE_OFF) {
+    return { scale: 1, history: layer.gradientHistory };
+  }
+  return clipToPercentile(
+    layer.gradientHistory,
+    layer.stepCount + 1,
+    gradNorm ** 2,
+    values.percentileClipping,
+  );
+}
+
+function ratio(step: Active, sums: SumsOfSquares, clipScale: number): number {
+  const { values, learningRate } = step;
+  return trustRatioOf(
+    values.trustRatio,
+    {
+      weight: Math.sqrt(sums.weights),
+      gradient: clipScale * gradientNorm(step, sums),
+      update: Math.sqrt(sums.update),
+    },
+    { weightDecay: values.weightDecay, learningRate },
+  );
+}
+
+/** What was decided for each layer. */
+interface Decisions {
+  readonly clips: readonly Clip[];
+  readonly ratios: readonly number[];
+}
+
+/** Makes the momenta, writes weights and momenta, then counts and histories, and returns the sums of the apply pass. */
+function apply(kernel: Kernel, active: readonly Active[], decisions: Decisions): SumsOfSquares[] {
+  const momenta = makeMomenta(
+    active,
+    ({ layer, values }) =>
+      momentumAs(
+        wantedMomentum(values, layer.parameter.size),
+        layer.momentum,
+        layer.parameter,
+        kernel,
+      ),
+    { kept: ({ layer }) => layer.momentum, kernel },
+  );
+  const sums = kernel.apply(
+    active.map((step, index) => ({
+      arrays: {
+        weights: step.layer.parameter.data,
+        gradient: step.layer.parameter.grad!,
+        momentum: momenta[index]!,
+      },
+      equation: updateEquation(step.values, {
+        learningRate: step.learningRate,
+        gradientScale: step.gradScale * decisions.clips[index]!.scale,
+        trustRatio: decisions.ratios[index]!,
+        isFirst: step.isFirst,
+      }),
+      sums: step.plan.apply,
+    })),
+  );
+  active.forEach(({ layer }, index) => {
+    setMomentum(layer, momenta[index]!, kernel);
+    layer.stepCount++;
+    layer.gradientHistory = decisions.clips[index]!.history;
+  });
+  return sums;
+}
+
+/** Puts a momentum in the place of another, which is given back. */
+export function setMomentum(layer: Layer, next: Layer["momentum"], kernel: Kernel): void {
+  if (next === layer.momentum) return;
+  if (layer.momentum !== null) kernel.releaseMomentum(layer.momentum);
+  layer.momentum = next;
+}
+
+/** ‖gradScale·g‖ of one layer. */
+function gradientNorm({ gradScale }: Active, sums: SumsOfSquares): number {
+  return gradScale * Math.sqrt(sums.gradient);
+}
+
+function globalNorm(norms: readonly number[]): number {
+  return Math.sqrt(norms.reduce((sum, norm) => sum + norm * norm, 0));
+}
+
+function report(
+  active: readonly Active[],
+  results: Decisions & { norms: readonly SumsOfSquares[]; applied: readonly SumsOfSquares[] },
+): StepOutcome {
+  const { norms, clips, ratios, applied } = results;
+  const layers = active.map((step, index): LayerReport => {
+    const { weight, update } = reportedNorms(step.plan, norms[index]!, applied[index]!);
+    return {
+      name: step.layer.label,
+      weightNorm: weight,
+      gradNorm: gradientNorm(step, norms[index]!),
+      updateNorm: update,
+      trustRatio: ratios[index]!,
+      clipScale: clips[index]!.scale,
+    };
+  });
+  return { skipped: false, gradNorm: globalNorm(layers.map(({ gradNorm }) => gradNorm)), layers };
+}
+
+function reportSkipped(active: readonly Active[], sums: readonly SumsOfSquares[]): StepOutcome {
+  const layers = active.map((step, index): LayerReport => {
+    const gradNorm = gradientNorm(step, sums[index]!);
+    const { weight } = reportedNorms(step.plan, sums[index]!, NO_SUMS);
+    const none = { updateNorm: 0, trustRatio: 0, clipScale: 0 };
+    return { name: step.layer.label, weightNorm: weight, gradNorm, ...none };
+  });
+  return { skipped: true, gradNorm: globalNorm(layers.map(({ gradNorm }) => gradNorm)), layers };
+}
