@@ -110,7 +110,7 @@ const mutations: [string, Mutate, RegExp[]][] = [
   [
     "splices",
     spliced,
-    [/no header fits/, /beyond the file/, /after the last tensor/, /first byte/],
+    [/file: expected at least 8 bytes/, /it was cut/, /after the last tensor/, /first byte/],
   ],
   [
     "the header's text",
@@ -126,12 +126,12 @@ const mutations: [string, Mutate, RegExp[]][] = [
   [
     "the header's structure",
     editedHeader,
-    [/dtype: /, /shape: /, /data_offsets: /, /to start at/, /format: /, /version: /, /is missing/],
+    [/dtype: /, /shape: /, /data_offsets: /, /to start at/, /format: /, /version: /, /got none/],
   ],
   [
     "the state's structure",
     editedState,
-    [/\.step: /, /shape: /, /momentum: /, /gradientHistory: /, /belongs to no layer/, /layers/],
+    [/\.step: /, /shape: /, /momentum: /, /gradientHistory: /, /got neither/, /layers/],
   ],
   ["the tensors' values", editedValues, [/values\[\d+\]: /, /absmax\[\d+\]: /, /History\[\d+\]: /]],
 ];
@@ -166,7 +166,7 @@ describe("damage to a checkpoint is refused, or loads and steps to finite weight
       }
     }
     const loaded = outcomes.get("loaded") ?? 0;
-    expect(loaded).toBeGreaterThan(count / 1000);
+    expect(loaded).toBeGreaterThan(0);
     expect(loaded).toBeLessThan(count * 0.9);
     const messages = [...outcomes.keys()];
     for (const message of expected) expect(messages).toContainEqual(expect.stringMatching(message));

@@ -41,6 +41,12 @@ describe("excludeFromAdaptation", () => {
     }
   });
 
+  it.each([null, 3, "bias", true])("refuses %o as the function that excludes", (wrong) => {
+    const exclude = (): unknown => excludeFromAdaptation([parameterOf([1])], wrong as never);
+    expect(exclude).toThrow(TypeError);
+    expect(exclude).toThrow(/^excludeFromAdaptation: isExcluded: expected a function/);
+  });
+
   it("gives groups that step: excluded layers as SGD without decay, the others by the rule", () => {
     const weights = randomArray(12, 1);
     const kernel = parameterOf(weights, { shape: [4, 3] });

@@ -332,6 +332,20 @@ describe("groups", () => {
     expect(third!.trustRatio).toEqual({ rule: "clip-update", maxUnorm: 0.5, whenZero: "unit" });
   });
 
+  it("can be given again, whole or as a copy with changes, and keep their rule", () => {
+    const [a, b, c] = layers(1);
+    const { paramGroups } = new LARS([a!], { lr: 0.1, momentum: 0.5, trustRatio: scaleGradient });
+    const [given] = new LARS(paramGroups, { lr: 1 }).paramGroups;
+    const optimizer = new LARS([b!], { lr: 1 });
+    optimizer.addParamGroup(Object.assign({}, paramGroups[0]!, { params: [c!], lr: 0.2 }));
+    const [, copied] = optimizer.paramGroups;
+    expect(given).toMatchObject({ lr: 0.1, momentum: 0.5, trustRatio: scaleGradient });
+    expect(copied).toMatchObject({ lr: 0.2, momentum: 0.5, trustRatio: scaleGradient });
+    copied!.trustRatio = "none";
+    expect(copied!.trustRatio).toEqual({ rule: "none" });
+    expect(paramGroups[0]!.trustRatio).toMatchObject(scaleGradient);
+  });
+
   it("keep their parameters in order, and take any iterable of them", () => {
     const params = layers(1);
     const optimizer = new LARS(new Set(params) as unknown as Parameter[], { lr: 0.1 });

@@ -1,5 +1,5 @@
 /** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
-import { checkNames, checkObject, shown } from "../check.js";
+import { checkNames, checkObject, refusal, shown } from "../check.js";
 import type { TrustRatio } from "../decide/trust-ratio.js";
 import {
   checkHyperparameters,
@@ -42,6 +42,9 @@ export class ParamGroup {
     Object.defineProperty(this, "params", { value: params, enumerable: true, writable: false });
     this.#trustRatio = trustRatio;
     Object.assign(this, values);
+    // A copy { ...group } would be without the rule if it were the prototype's alone.
+    const trustRatioProperty = Object.getOwnPropertyDescriptor(ParamGroup.prototype, "trustRatio");
+    Object.defineProperty(this, "trustRatio", { ...trustRatioProperty, enumerable: true });
   }
 
   /** The rule with all its fields. */
@@ -128,6 +131,11 @@ export function excludeFromAdaptation(
   isExcluded: (parameter: Parameter) => boolean = ({ shape }) => shape.length < 2,
 ): ParamGroupOptions[] {
   const all = checkParameters("excludeFromAdaptation: params", params);
+  if (typeof isExcluded !== "function") {
+    throw new TypeError(
+      refusal("excludeFromAdaptation: isExcluded", isExcluded, "a function (parameter) => boolean"),
+    );
+  }
   const groups: ParamGroupOptions[] = [
     { params: all.filter((parameter) => !isExcluded(parameter)) },
     { params: all.filter(isExcluded), trustRatio: "none", weightDecay: 0 },

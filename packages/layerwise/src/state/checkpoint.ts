@@ -199,7 +199,9 @@ function decodeLayer({ what, index, entry }: LayerPlace, tensors: Map<string, Te
   const take = (name: string, shape: readonly number[]): Tensor["data"] => {
     const key = tensorName(index, name);
     const tensor = tensors.get(key);
-    if (tensor === undefined) throw new RangeError(`checkpoint: tensor ${shown(key)} is missing`);
+    if (tensor === undefined) {
+      throw new RangeError(`checkpoint: expected a tensor ${shown(key)}, got none`);
+    }
     if (tensor.shape.join() !== shape.join()) {
       throw new RangeError(
         `checkpoint: tensor ${shown(key)}: shape: expected ${shownShape(shape)}, got ${shownShape(tensor.shape)}`,
@@ -239,7 +241,7 @@ function decodeExtras(tensors: ReadonlyMap<string, Tensor>): Record<string, Chec
     [...tensors].map(([name, { shape, data }]) => {
       if (name.startsWith(PREFIX) || !(data instanceof Float32Array)) {
         throw new RangeError(
-          `checkpoint: tensor ${shown(name)} belongs to no layer and is no float32 tensor`,
+          `checkpoint: tensor ${shown(name)}: expected a float32 tensor or a layer's, got neither`,
         );
       }
       return [name, { shape, data }];

@@ -107,7 +107,7 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
     expected = end;
     if (start + end > bytes.length) {
       refuse(
-        `tensor ${shown(name)} ends ${String(start + end - bytes.length)} bytes beyond the file: it was cut`,
+        `tensor ${shown(name)}: expected to end in the file, got ${String(start + end - bytes.length)} bytes beyond: it was cut`,
       );
     }
     const copy = new Uint8Array(end - begin);
@@ -126,8 +126,9 @@ function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start
   if (!(bytes instanceof Uint8Array)) {
     throw new TypeError(`safetensors: expected a Uint8Array, got ${shown(bytes)}`);
   }
-  if (bytes.length < LENGTH_BYTES)
-    refuse(`the file has ${String(bytes.length)} bytes, no header fits`);
+  if (bytes.length < LENGTH_BYTES) {
+    refuse(`file: expected at least ${String(LENGTH_BYTES)} bytes, got ${String(bytes.length)}`);
+  }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = Number(view.getBigUint64(0, true));
   checkHeaderBytes(length, Math.min(MAX_HEADER_BYTES, bytes.length - LENGTH_BYTES));
