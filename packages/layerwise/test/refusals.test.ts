@@ -516,8 +516,7 @@ describe("two copies of the library in one program", () => {
     vi.resetModules();
     const other = await import("../src/index.js");
     expect(other.Parameter).not.toBe(Parameter);
-    const theirs = new other.Parameter(new Float32Array(1), { name: "foreign" });
-    const foreign = theirs as unknown as Parameter;
+    const foreign = new other.Parameter(new Float32Array(1), { name: "foreign" });
     const own = parameterOf([1]);
     const optimizer = new LARS([own], { lr: 1 });
     const parts = ["[0]: expected a Parameter of this copy", "two copies"];
@@ -534,9 +533,9 @@ describe("two copies of the library in one program", () => {
     );
     expect(optimizer.paramGroups.length).toBe(1);
     // Each copy steps its own.
-    theirs.grad = Float32Array.of(1);
-    new other.LARS([theirs], { lr: 1, trustRatio: "none" }).step();
-    expect(theirs.data[0]).toBe(-1);
+    foreign.grad = Float32Array.of(1);
+    new other.LARS([foreign], { lr: 1, trustRatio: "none" }).step();
+    expect(foreign.data[0]).toBe(-1);
   });
 });
 
