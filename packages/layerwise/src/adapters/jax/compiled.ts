@@ -2,8 +2,8 @@
 import { defaultDevice } from "@jax-js/jax";
 import type { numpy as np } from "@jax-js/jax";
 
-/** Up to so many elements, starting a kernel on a GPU takes longer than what it does. */
-export const SMALL = 2 ** 14;
+/** Up to so many elements, starting a kernel takes longer than what it does. */
+const SMALL = { wasm: 2 ** 12, gpu: 2 ** 14 };
 
 /**
  * Whether to write for `wasm` or for GPUs, in which other operations are slow. Arrays may be elsewhere than on the
@@ -13,9 +13,12 @@ export function isOnProcessor(): boolean {
   return ["wasm", "cpu"].includes(defaultDevice());
 }
 
-/** Whether it is worth computing more for each element, on a GPU, if that takes fewer kernels. */
-export function isSmallOnGpu(size: number): boolean {
-  return !isOnProcessor() && size <= SMALL;
+/** Whether it is worth computing more for each element of a layer, if that takes fewer kernels. */
+export function isSmall(size: number): boolean {
+  const device = defaultDevice() as string;
+  // The cpu device interprets each operation on each element.
+  if (device === "cpu") return false;
+  return size <= (device === "wasm" ? SMALL.wasm : SMALL.gpu);
 }
 
 /**
