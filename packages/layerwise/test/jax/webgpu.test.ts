@@ -94,7 +94,7 @@ async function scenario(
   Object.defineProperty(Map.prototype, "set", set);
   const held = found[0]!;
   const buffers: number[] = [];
-  let state = optimizer.init(tree.ref(params)) as Library.LarsState;
+  let state = optimizer.init(tree.ref(params));
   for (let index = 0; index < run.steps; index++) {
     [params, state] = step(arrays(100 * (index + 1), run.scale), state, params);
     await blockUntilReady([params, state]);

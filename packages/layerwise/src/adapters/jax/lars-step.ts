@@ -18,7 +18,7 @@ import type { ScaledSquares } from "./norms.js";
 import { scalar } from "./scalars.js";
 import { isArray } from "./trees.js";
 import { decayed, placementOf, ratiosOf } from "./trust-ratio.js";
-import { grouped, joined, scaled } from "./vectors.js";
+import { grouped, scaled } from "./vectors.js";
 
 /** What a layer remembers; an empty list where it is not asked to. */
 // eslint-disable-next-line @typescript-eslint/consistent-type-definitions
@@ -61,8 +61,8 @@ interface LayerGroup {
 
 /** A group on its way through a step, which owns its arrays. All vectors have an element for each layer. */
 interface GroupStep extends LayerGroup {
-  /** Finite exactly if the gradient is. */
-  readonly sums: np.Array;
+  /** Finite exactly if all gradients are. */
+  readonly sums: readonly np.Array[];
   /** ‖g‖² where something asks for it. */
   readonly squares: ScaledSquares | null;
   /** ‖w‖, and ‖u‖ or ‖d‖ where the rule asks for it, if they are known before the momentum is. */
@@ -96,7 +96,7 @@ export function stepOver(
     values: items[0]!.values,
   }));
   const measures = groups.map((group) => measured(group, count));
-  const isFinite = areAllFinite(measures.map(({ sums }) => sums));
+  const isFinite = areAllFinite(measures.flatMap(({ sums }) => sums));
   const next = countSkipped(skipped, isFinite);
   const made = countMade(count, next);
   const shared = { count, rate, isMade: made.isMade };
@@ -127,13 +127,13 @@ function measured(group: LayerGroup, count: np.Array): GroupStep {
         ...(update === "nothing" ? [] : [updateBefore(layer, count)]),
       ]),
     );
-    return { ...group, sums: squares!.sum.ref, squares: squares!, norms: others.map(rootOf) };
+    return { ...group, sums: [squares!.sum.ref], squares: squares!, norms: others.map(rootOf) };
   }
   if (needsGradientNorm(values)) {
     const [squares] = scaledSquares(layers.map(({ gradient }) => [gradient.ref]));
-    return { ...group, sums: squares!.sum.ref, squares: squares!, norms: null };
+    return { ...group, sums: [squares!.sum.ref], squares: squares!, norms: null };
   }
-  const sums = joined(layers.map(({ gradient }) => finiteSum(gradient.ref)));
+  const sums = layers.map(({ gradient }) => finiteSum(gradient.ref));
   return { ...group, sums, squares: null, norms: null };
 }
 
@@ -195,13 +195,14 @@ function decideClipping(groups: readonly GroupStep[], shared: SharedStep): Clipp
 }
 
 function percentileClipped(
-  { squares, sums: _, ...group }: GroupStep,
+  { layers, positions, values, squares, norms }: GroupStep,
   { count, isMade }: SharedStep,
 ): ClippedGroup {
-  const gradientNorms = group.layers.map(({ state }) => state.gradientNorms);
+  const group = { layers, positions, values, norms };
+  const gradientNorms = layers.map(({ state }) => state.gradientNorms);
   if (squares === null) return { ...group, norm: null, clip: null, gradientNorms };
   const norm = rootOf(squares);
-  const { percentileClipping } = group.values;
+  const { percentileClipping } = values;
   if (percentileClipping === PERCENTILE_OFF) {
     return { ...group, norm, clip: null, gradientNorms };
   }

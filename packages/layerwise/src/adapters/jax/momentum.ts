@@ -1,9 +1,9 @@
 /** Momentum in operations of jax-js, with 32 bits or 8. */
 import { numpy as np } from "@jax-js/jax";
 import { checkFraction, checkNames, checkObject, shown } from "../../check.js";
-import { blockCount } from "../../state/blockwise.js";
 import { checkHyperparameters, DEFAULTS } from "../../options/options.js";
 import type { Hyperparameters } from "../../options/options.js";
+import { blockCount } from "../../state/blockwise.js";
 import { wantedMomentum } from "../../step/layer.js";
 import { dequantized, inBlocks, quantized, WORDS, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
@@ -209,9 +209,11 @@ function movedBlocks(
   };
 }
 
-/** Options of {@link trace}: those of `LARS` that momentum has. `decay` is optax' name for `momentum`: give one of them. */
-export type TraceOptions = Partial<Omit<MomentumValues, "momentum">> &
-  ({ momentum: number; decay?: never } | { decay: number; momentum?: never });
+/** Options of {@link trace}: those of `LARS` that momentum has, and optax' name for μ. Give one of the two. */
+export interface TraceOptions extends Partial<MomentumValues> {
+  /** μ in [0, 1), as optax calls it. */
+  decay?: number;
+}
 
 /** The state of {@link trace}. */
 // A type, not an interface: only types are trees of arrays to TypeScript.
@@ -304,5 +306,5 @@ function traceValues(options: TraceOptions): Hyperparameters {
     throw new TypeError("trace: momentum is missing: expected a number from 0 to below 1");
   }
   if (decay !== undefined) checkFraction("trace: decay", decay);
-  return checkHyperparameters({ ...DEFAULTS, lr: 0, ...others, momentum: (momentum ?? decay)! });
+  return checkHyperparameters({ ...DEFAULTS, lr: 0, ...others, momentum: momentum ?? decay! });
 }

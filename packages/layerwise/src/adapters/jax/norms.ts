@@ -161,9 +161,9 @@ export function normOf(values: np.Array): np.Array {
   return normsOf([[values]])[0]!.reshape([]);
 }
 
-/** 1 if all numbers are finite, 0 if one is not: an int32 scalar. Consumes them. */
-export function areAllFinite(vectors: readonly np.Array[]): np.Array {
-  const finite = joined(vectors.map(areFinite));
+/** 1 if all elements of arrays are finite, 0 if one is not: an int32 scalar. Consumes them. */
+export function areAllFinite(arrays: readonly np.Array[]): np.Array {
+  const finite = joined(arrays.map(areFinite));
   // A sum of one element would be a kernel of its own.
   return finite.size === 1 ? finite.reshape([]) : finite.min();
 }
