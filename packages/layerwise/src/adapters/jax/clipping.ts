@@ -42,9 +42,7 @@ export function clipByPercentile(percentile: number): GradientTransformation<Per
       for (const each of weights ?? []) each.dispose();
       const layers = updates.map((update, index) => ({ update, history: histories[index]! }));
       const next: ClippedLayer[] = [];
-      for (const { items, positions } of grouped(layers, ({ update }) =>
-        String(isSmall(update.size)),
-      )) {
+      for (const { items, positions } of grouped(layers, ({ update }) => String(isSmall(update)))) {
         const clipped = clippedTogether(items, count, percentile);
         positions.forEach((position, index) => (next[position] = clipped[index]!));
       }

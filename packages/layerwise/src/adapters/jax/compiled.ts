@@ -13,12 +13,22 @@ export function isOnProcessor(): boolean {
   return ["wasm", "cpu"].includes(defaultDevice());
 }
 
-/** Whether it is worth computing more for each element of a layer, if that takes fewer kernels. */
-export function isSmall(size: number): boolean {
-  const device = defaultDevice() as string;
-  // The cpu device interprets each operation on each element.
-  if (device === "cpu") return false;
-  return size <= (device === "wasm" ? SMALL.wasm : SMALL.gpu);
+/** Whether it is worth computing more for each element of a layer, if that takes fewer kernels. Borrows the array. */
+export function isSmall(values: np.Array): boolean {
+  switch (defaultDevice() as string) {
+    case "cpu":
+      // It interprets each operation on each element.
+      return false;
+    case "wasm":
+      return isTraced(values) && values.size <= SMALL.wasm;
+    default:
+      return values.size <= SMALL.gpu;
+  }
+}
+
+/** Whether `jit` is tracing: else each operation is a kernel of its own. */
+function isTraced(values: np.Array): boolean {
+  return !("device" in values);
 }
 
 /**

@@ -112,7 +112,7 @@ export function stepOver(
 /** Options differ by masks alone: in the rule and the decay. */
 function keyOf({ gradient, values, state }: LayerInputs): string {
   const { trustRatio, weightDecay } = values;
-  return [trustRatio.rule, weightDecay, isSmall(gradient.size), "codes" in state.momentum].join();
+  return [trustRatio.rule, weightDecay, isSmall(gradient), "codes" in state.momentum].join();
 }
 
 /** A group with what is measured before anything is decided. */
@@ -147,7 +147,7 @@ function isMeasuredAtOnce({ layers, values }: LayerGroup): boolean {
   const clips = percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null;
   const isPacked = "codes" in state.momentum;
   const { weights } = ruleOf(trustRatio).measures(trustRatio);
-  return isSmall(gradient.size) && weights && !clips && !isPacked;
+  return isSmall(gradient) && weights && !clips && !isPacked;
 }
 
 /** u without clipping, or d under a rule that goes before the momentum. Borrows the layer. */

@@ -47,7 +47,7 @@ export interface ScaledSquares {
  * @returns for the first array of each layer, for the second and so on: vectors [layers]
  */
 export function scaledSquares(layers: readonly (readonly np.Array[])[]): ScaledSquares[] {
-  const isTogether = !isOnProcessor() || isSmall(layers[0]![0]!.size);
+  const isTogether = !isOnProcessor() || isSmall(layers[0]![0]!);
   return isTogether ? squaresInThreeScales(layers) : squaresInTurn(layers);
 }
 
@@ -72,7 +72,7 @@ function squaresInThreeScales(layers: readonly (readonly np.Array[])[]): ScaledS
   const arrays = layers[0]!.length;
   const rows = layers.map((each) => {
     const flat = each.map((values) => values.flatten());
-    return isSmall(flat[0]!.size) ? sumsTogether(flat) : sumsOneByOne(flat);
+    return isSmall(flat[0]!) ? sumsTogether(flat) : sumsOneByOne(flat);
   });
   const sums = joined(rows).reshape([layers.length, SCALES.length, arrays]);
   const squares = layers[0]!.map((_, index) =>

@@ -145,7 +145,7 @@ interface AdaptedLayer {
 
 /** Layers whose ratios are decided as one vector. */
 function keyOf({ gradient, rule, weightDecay }: AdaptedLayer): string {
-  return [rule.rule, weightDecay, isSmall(gradient.size)].join();
+  return [rule.rule, weightDecay, isSmall(gradient)].join();
 }
 
 /** Updates times r, of layers that are decided together. Consumes their arrays. */
