@@ -140,7 +140,7 @@ describe("ownership", () => {
 describe("inside jit", () => {
   it("takes the rate as an argument", () => {
     const compiled = jit(
-      (rate: np.Array, gradient: np.Array, state: OptState, params: np.Array) => {
+      (rate: np.Array, gradient: np.Array, state: LarsState, params: np.Array) => {
         const optimizer = lars({ ...options, lr: (count) => (count.dispose(), rate.ref) });
         const [updates, next] = optimizer.update(gradient, state, params.ref);
         rate.dispose();

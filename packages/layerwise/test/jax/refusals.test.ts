@@ -252,7 +252,7 @@ const steps: Refusal[] = [
   ],
   [
     "states of another chain",
-    () => chain(trace({ momentum: 0.9 })).update([arrayOf([1])], [], [arrayOf([1])]),
+    () => chain(trace({ momentum: 0.9 })).update([arrayOf([1])], untyped([]), [arrayOf([1])]),
     TypeError,
     ["chain: state", "1", "an array of 0"],
   ],

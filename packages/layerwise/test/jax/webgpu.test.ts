@@ -68,7 +68,7 @@ async function scenario(
 ): Promise<Outcome> {
   await init("webgpu");
   defaultDevice("webgpu");
-  const optimizer = (run.bits === 8 ? lars8bit : lars)(run.options);
+  const optimizer: Library.GradientTransformation = (run.bits === 8 ? lars8bit : lars)(run.options);
   type Arrays = Jax.JsTree<Jax.numpy.Array>;
   const update = (gradients: Arrays, state: Arrays, params: Arrays): Arrays => {
     const [updates, next] = optimizer.update(gradients, state, tree.ref(params));
@@ -94,7 +94,7 @@ async function scenario(
   Object.defineProperty(Map.prototype, "set", set);
   const held = found[0]!;
   const buffers: number[] = [];
-  let state = optimizer.init(tree.ref(params));
+  let state = optimizer.init(tree.ref(params)) as Library.LarsState;
   for (let index = 0; index < run.steps; index++) {
     [params, state] = step(arrays(100 * (index + 1), run.scale), state, params);
     await blockUntilReady([params, state]);
