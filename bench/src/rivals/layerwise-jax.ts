@@ -2,7 +2,7 @@
 import { blockUntilReady, jit, numpy as np, tree } from "@jax-js/jax";
 import type { JsTree } from "@jax-js/jax";
 import { applyUpdates, lars, lars8bit, optimizerFor } from "layerwise/jax";
-import type { OptState } from "layerwise/jax";
+import type { LarsState } from "layerwise/jax";
 import type { Problem } from "../problem.js";
 import type { Rival } from "../rival.js";
 import { LEARNING_RATE, MAX_UNORM, MOMENTUM, WEIGHT_DECAY } from "../rules.js";
@@ -24,15 +24,17 @@ function arraysOf(of: readonly Float32Array[]): Arrays {
 /** `lars` or `lars8bit` under `jit`, on the default device. */
 export function transformation(problem: Problem, bits: 8 | 32): Rival {
   const optimizer = bits === 8 ? lars8bit(OPTIONS) : lars(OPTIONS);
-  const compiled = jit((gradients: JsTree<np.Array>, state: OptState, params: JsTree<np.Array>) => {
-    const [updates, next] = optimizer.update(gradients, state, tree.ref(params));
-    return [applyUpdates(params, updates), next];
-  });
+  const compiled = jit(
+    (gradients: JsTree<np.Array>, state: LarsState, params: JsTree<np.Array>) => {
+      const [updates, next] = optimizer.update(gradients, state, tree.ref(params));
+      return [applyUpdates(params, updates), next];
+    },
+  );
   const step = compiled as unknown as (
     gradients: Arrays,
-    state: OptState,
+    state: LarsState,
     params: Arrays,
-  ) => [Arrays, OptState];
+  ) => [Arrays, LarsState];
   const gradients = arraysOf(problem.gradients);
   let params = arraysOf(problem.weights);
   let state = optimizer.init(tree.ref(params));

@@ -6,7 +6,7 @@
 import { checkObject, checkShape, shown, shownShape } from "../check.js";
 import { parseJson } from "./json.js";
 
-export type TensorData = Float32Array | Float64Array | Uint8Array;
+export type TensorData = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
 
 export interface Tensor {
   readonly shape: readonly number[];
@@ -27,17 +27,21 @@ const LENGTH_BYTES = 8;
  */
 const MAX_HEADER_BYTES = 2 ** 24;
 
-type Dtype = "F64" | "F32" | "U8";
+type Dtype = "F64" | "F32" | "I32" | "U32" | "U8";
 
 const dtypes = {
   F64: Float64Array,
   F32: Float32Array,
+  I32: Int32Array,
+  U32: Uint32Array,
   U8: Uint8Array,
 } as const;
 
 function dtypeOf(data: TensorData): Dtype {
   if (data instanceof Float64Array) return "F64";
-  return data instanceof Float32Array ? "F32" : "U8";
+  if (data instanceof Float32Array) return "F32";
+  if (data instanceof Int32Array) return "I32";
+  return data instanceof Uint32Array ? "U32" : "U8";
 }
 
 /**
@@ -87,7 +91,7 @@ function checkHeaderBytes(bytes: number, most: number): void {
  * Reads a file. The tensors are copies, so the bytes need no alignment and may be reused.
  *
  * @throws TypeError or RangeError that says what is wrong: a cut file, a header of a wrong size, that is no JSON or
- *   has a name twice, offsets that overlap, leave gaps or do not fit the shape, another dtype than F64, F32 and U8
+ *   has a name twice, offsets that overlap, leave gaps or do not fit the shape, another dtype than F64, F32, I32, U32 and U8
  */
 export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   const { header, start } = readHeader(bytes);

@@ -6,7 +6,6 @@
 import { checkArray, shown } from "../check.js";
 import { globalClipScale } from "../decide/global-clipping.js";
 import { clipToPercentile, PERCENTILE_OFF } from "../decide/percentile-clipping.js";
-import type { PercentileClip } from "../decide/percentile-clipping.js";
 import { trustRatioOf } from "../decide/trust-ratio.js";
 import { NonFiniteGradientError } from "../errors.js";
 import { NO_SUMS } from "../kernels/kernel.js";
@@ -45,8 +44,11 @@ interface Active extends LayerStep {
   readonly isFirst: boolean;
 }
 
-/** c, and the history to keep if the step is made. */
-type Clip = PercentileClip | { readonly scale: number; readonly history: null };
+/** c of each layer, and the history to keep if the step is made. */
+interface Clips {
+  readonly scales: readonly number[];
+  readonly histories: readonly (Float64Array | null)[];
+}
 
 /**
  * @throws TypeError or RangeError that names the layer, for arrays that do not fit it; NonFiniteGradientError under
@@ -60,8 +62,8 @@ export function runStep(
   const gradients = measure(kernel, active);
   if (!areFinite(active, gradients)) return reportSkipped(active, gradients);
   const clips = clip(active, gradients);
-  const norms = measureClipped(kernel, active, { sums: gradients, clips });
-  const ratios = active.map((step, index) => ratio(step, norms[index]!, clips[index]!.scale));
+  const norms = measureClipped(kernel, active, { sums: gradients, scales: clips.scales });
+  const ratios = active.map((step, index) => ratio(step, norms[index]!, clips.scales[index]!));
   const applied = apply(kernel, active, { clips, ratios });
   return report(active, { norms, clips, ratios, applied });
 }
@@ -69,16 +71,15 @@ export function runStep(
 /** The layers that have a gradient, with arrays that are as long as they were. */
 function begin(steps: readonly LayerStep[], gradScale: number): Active[] {
   const active: Active[] = [];
+  let plan: NormPlan | null = null;
+  let planned: Hyperparameters | null = null;
   for (const { layer, values, learningRate } of steps) {
     if (!hasGradient(layer)) continue;
-    active.push({
-      layer,
-      values,
-      learningRate,
-      plan: normPlan(values.trustRatio),
-      gradScale,
-      isFirst: layer.momentum === null || values.momentum === 0,
-    });
+    // One for each group, whose layers follow each other.
+    if (plan === null || planned !== values) plan = normPlan(values.trustRatio);
+    planned = values;
+    const isFirst = layer.momentum === null || values.momentum === 0;
+    active.push({ layer, values, learningRate, plan, gradScale, isFirst });
   }
   return active;
 }
@@ -89,10 +90,15 @@ function begin(steps: readonly LayerStep[], gradScale: number): Active[] {
  */
 function hasGradient({ parameter, label }: Layer): boolean {
   const { data, grad, size } = parameter;
-  checkArray(`layer ${shown(label)}: data`, data, Float32Array, size);
-  if (grad === null) return false;
-  checkArray(`layer ${shown(label)}: grad`, grad, Float32Array, size);
-  return true;
+  const isRight =
+    data.length === size &&
+    (grad === null || (grad instanceof Float32Array && grad.length === size));
+  // Nothing is put into words before something is wrong: with many small layers that was a tenth of a step's time.
+  if (!isRight) {
+    checkArray(`layer ${shown(label)}: data`, data, Float32Array, size);
+    checkArray(`layer ${shown(label)}: grad`, grad, Float32Array, size);
+  }
+  return grad !== null;
 }
 
 function measure(kernel: Kernel, active: readonly Active[]): SumsOfSquares[] {
@@ -103,15 +109,13 @@ function measure(kernel: Kernel, active: readonly Active[]): SumsOfSquares[] {
 function measureClipped(
   kernel: Kernel,
   active: readonly Active[],
-  { sums, clips }: { sums: readonly SumsOfSquares[]; clips: readonly Clip[] },
-): SumsOfSquares[] {
-  const isChanged = active.map(
-    ({ plan }, index) => plan.measure.update && clips[index]!.scale !== 1,
-  );
+  { sums, scales }: { sums: readonly SumsOfSquares[]; scales: readonly number[] },
+): readonly SumsOfSquares[] {
+  const isChanged = active.map(({ plan }, index) => plan.measure.update && scales[index] !== 1);
+  if (!isChanged.includes(true)) return sums;
   const tasks = active.flatMap((step, index) =>
-    isChanged[index] === true ? [measureTask(step, clips[index]!.scale)] : [],
+    isChanged[index] === true ? [measureTask(step, scales[index]!)] : [],
   );
-  if (tasks.length === 0) return [...sums];
   const remeasured = kernel.measure(tasks).values();
   return sums.map((sum, index) =>
     isChanged[index] === true ? (remeasured.next().value ?? NO_SUMS) : sum,
@@ -142,30 +146,49 @@ function areFinite(active: readonly Active[], sums: readonly SumsOfSquares[]): b
   return broken.length === 0;
 }
 
-/** c of each layer: percentile clipping, then global clipping. */
-function clip(active: readonly Active[], sums: readonly SumsOfSquares[]): Clip[] {
-  const gradNorms = active.map((step, index) => gradientNorm(step, sums[index]!));
-  const clips = active.map((step, index) => percentileClip(step, gradNorms[index]!));
-  // Over all layers; a group's own limit holds for its layers.
-  const norm = globalNorm(clips.map(({ scale }, index) => scale * gradNorms[index]!));
-  return clips.map(({ scale, history }, index) => {
-    const { maxGradNorm } = active[index]!.values;
-    return maxGradNorm === null
-      ? { scale, history }
-      : { scale: scale * globalClipScale(norm, maxGradNorm), history };
+/** Percentile clipping, then global clipping. */
+function clip(active: readonly Active[], sums: readonly SumsOfSquares[]): Clips {
+  const scales: number[] = [];
+  const histories: (Float64Array | null)[] = [];
+  active.forEach((step, index) => {
+    const { scale, history } = percentileClip(step, sums[index]!);
+    scales.push(scale);
+    histories.push(history);
   });
+  if (active.some(({ values }) => values.maxGradNorm !== null)) {
+    clipTogether(active, sums, scales);
+  }
+  return { scales, histories };
 }
 
-function percentileClip({ layer, values }: Active, gradNorm: number): Clip {
+function percentileClip(
+  step: Active,
+  sums: SumsOfSquares,
+): { readonly scale: number; readonly history: Float64Array | null } {
+  const { layer, values } = step;
   if (values.percentileClipping === PERCENTILE_OFF) {
     return { scale: 1, history: layer.gradientHistory };
   }
   return clipToPercentile(
     layer.gradientHistory,
     layer.stepCount + 1,
-    gradNorm ** 2,
+    gradientNorm(step, sums) ** 2,
     values.percentileClipping,
   );
+}
+
+/** The norm is taken over all layers; a group's own limit holds for its layers. */
+function clipTogether(
+  active: readonly Active[],
+  sums: readonly SumsOfSquares[],
+  scales: number[],
+): void {
+  const norm = globalNorm(
+    active.map((step, index) => scales[index]! * gradientNorm(step, sums[index]!)),
+  );
+  active.forEach(({ values: { maxGradNorm } }, index) => {
+    if (maxGradNorm !== null) scales[index]! *= globalClipScale(norm, maxGradNorm);
+  });
 }
 
 function ratio(step: Active, sums: SumsOfSquares, clipScale: number): number {
@@ -183,7 +206,7 @@ function ratio(step: Active, sums: SumsOfSquares, clipScale: number): number {
 
 /** What was decided for each layer. */
 interface Decisions {
-  readonly clips: readonly Clip[];
+  readonly clips: Clips;
   readonly ratios: readonly number[];
 }
 
@@ -209,7 +232,7 @@ function apply(kernel: Kernel, active: readonly Active[], decisions: Decisions):
       },
       equation: updateEquation(step.values, {
         learningRate: step.learningRate,
-        gradientScale: step.gradScale * decisions.clips[index]!.scale,
+        gradientScale: step.gradScale * decisions.clips.scales[index]!,
         trustRatio: decisions.ratios[index]!,
         isFirst: step.isFirst,
       }),
@@ -219,7 +242,7 @@ function apply(kernel: Kernel, active: readonly Active[], decisions: Decisions):
   active.forEach(({ layer }, index) => {
     setMomentum(layer, momenta[index]!, kernel);
     layer.stepCount++;
-    layer.gradientHistory = decisions.clips[index]!.history;
+    layer.gradientHistory = decisions.clips.histories[index]!;
   });
   return sums;
 }
@@ -253,7 +276,7 @@ function report(
       gradNorm: gradientNorm(step, norms[index]!),
       updateNorm: update,
       trustRatio: ratios[index]!,
-      clipScale: clips[index]!.scale,
+      clipScale: clips.scales[index]!,
     };
   });
   return { skipped: false, gradNorm: globalNorm(layers.map(({ gradNorm }) => gradNorm)), layers };

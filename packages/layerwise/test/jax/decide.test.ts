@@ -98,8 +98,13 @@ describe("clipping of the twin", () => {
     "percentile $percentile: the scale of each of $steps steps within 1e-6 (float32)",
     ({ percentile: index, norms, scales }) => {
       const clipOf = jit((history: np.Array, count: np.Array, norm: np.Array) => {
-        const { scale, history: next } = clipToPercentile(history, count, norm, index);
-        return [scale, next];
+        const { scale, history: next } = clipToPercentile(
+          history.reshape([1, 100]),
+          count,
+          norm.reshape([1]),
+          index,
+        );
+        return [scale, next.reshape([100])];
       });
       let history: np.Array = np.zeros([100]);
       let core: Float64Array | null = null;
@@ -163,7 +168,7 @@ describe("norms in float32: relative error < 1e-6", () => {
   ])("finds finite or not: %s", (_, values, expected) => {
     const isFinite = (array: np.Array): np.Array => areFinite(finiteSum(array));
     const isSumFinite = (array: np.Array): np.Array => {
-      const { sum, scale } = scaledSquares([array])[0]!;
+      const { sum, scale } = scaledSquares([[array]])[0]!;
       scale.dispose();
       return areFinite(sum);
     };

@@ -8,7 +8,7 @@ import type { numpy as np } from "@jax-js/jax";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { LARSOptions, Parameter } from "../../src/index.js";
 import { lars, tabulated } from "../../src/jax.js";
-import type { LarsOptions, LayerShape } from "../../src/jax.js";
+import type { GradientTransformation, LarsOptions, LayerShape } from "../../src/jax.js";
 import { cosine, sequence, warmup } from "../../src/options/schedules.js";
 import { relativeDifference } from "../helpers/numbers.js";
 import { trajectories } from "../helpers/vectors.js";
@@ -160,7 +160,7 @@ describe("trajectories of the references through lars", () => {
       expect(nonFinite).toBeUndefined();
       const rate = typeof lr === "number" ? lr : tabulated(lr, steps);
       const jaxOptions: LarsOptions = { ...others, lr: rate };
-      const transformation = lars(jaxOptions);
+      const transformation: GradientTransformation = lars(jaxOptions);
       let params: Arrays = initial.map((values) => arrayOf(values));
       let state = transformation.init(tree.ref(params));
       const step = jitted(stepOf(transformation));

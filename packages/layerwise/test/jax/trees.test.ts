@@ -228,7 +228,7 @@ describe("chains with optax-shaped transformations", () => {
   });
 
   it("runs inside jit together with grad's updates of another structure of state", () => {
-    const optimizer = chain(lars(options), foreignAverage(0.5));
+    const optimizer: GradientTransformation = chain(lars(options), foreignAverage(0.5));
     const step = jit((gradient: np.Array, state: OptState, params: np.Array) => {
       const [updates, next] = optimizer.update(gradient, state, params.ref);
       return [applyUpdates(params, updates), next];

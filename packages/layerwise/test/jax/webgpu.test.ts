@@ -68,7 +68,7 @@ async function scenario(
 ): Promise<Outcome> {
   await init("webgpu");
   defaultDevice("webgpu");
-  const optimizer = (run.bits === 8 ? lars8bit : lars)(run.options);
+  const optimizer: Library.GradientTransformation = (run.bits === 8 ? lars8bit : lars)(run.options);
   type Arrays = Jax.JsTree<Jax.numpy.Array>;
   const update = (gradients: Arrays, state: Arrays, params: Arrays): Arrays => {
     const [updates, next] = optimizer.update(gradients, state, tree.ref(params));

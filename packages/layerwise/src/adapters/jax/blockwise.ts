@@ -22,7 +22,8 @@ export type PackedBlocks = {
 };
 
 const CODES_PER_WORD = 4;
-const WORDS = BLOCK_SIZE / CODES_PER_WORD;
+/** The words of a block. */
+export const WORDS = BLOCK_SIZE / CODES_PER_WORD;
 const BYTE_SHIFTS = [0, 8, 16, 24];
 /** Products, because a sum of left shifts is WGSL that does not compile, as jax-js 0.1.25 writes it. */
 const BYTE_FACTORS = BYTE_SHIFTS.map((shift) => 2 ** shift);

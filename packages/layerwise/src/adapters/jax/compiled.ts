@@ -2,8 +2,8 @@
 import { defaultDevice } from "@jax-js/jax";
 import type { numpy as np } from "@jax-js/jax";
 
-/** Up to so many elements, starting a kernel on a GPU takes longer than what it does. */
-export const SMALL = 2 ** 14;
+/** Up to so many elements, starting a kernel takes longer than what it does. */
+const SMALL = { wasm: 2 ** 12, gpu: 2 ** 14 };
 
 /**
  * Whether to write for `wasm` or for GPUs, in which other operations are slow. Arrays may be elsewhere than on the
@@ -13,9 +13,22 @@ export function isOnProcessor(): boolean {
   return ["wasm", "cpu"].includes(defaultDevice());
 }
 
-/** Whether it is worth computing more for each element, on a GPU, if that takes fewer kernels. */
-export function isSmallOnGpu(size: number): boolean {
-  return !isOnProcessor() && size <= SMALL;
+/** Whether it is worth computing more for each element of a layer, if that takes fewer kernels. Borrows the array. */
+export function isSmall(values: np.Array): boolean {
+  switch (defaultDevice() as string) {
+    case "cpu":
+      // It interprets each operation on each element.
+      return false;
+    case "wasm":
+      return isTraced(values) && values.size <= SMALL.wasm;
+    default:
+      return values.size <= SMALL.gpu;
+  }
+}
+
+/** Whether `jit` is tracing: else each operation is a kernel of its own. */
+function isTraced(values: np.Array): boolean {
+  return !("device" in values);
 }
 
 /**

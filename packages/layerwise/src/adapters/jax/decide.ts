@@ -2,8 +2,8 @@
  * The decisions of a step in operations of jax-js, for code that runs inside `jit`, where a norm is never a
  * number: the twin of clipping in src/decide/, and the quotients that its rules are, evaluated on arrays.
  *
- * Every function consumes the arrays that it is given and returns one that the caller owns. All are
- * float32 scalars, except for the history.
+ * Every function consumes the arrays that it is given and returns one that the caller owns. All are float32 vectors, an
+ * element for each layer, except for rates, which are scalars, and histories.
  */
 import { numpy as np } from "@jax-js/jax";
 import { EPSILON } from "../../decide/global-clipping.js";
@@ -13,11 +13,12 @@ import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
 import { normOf } from "./norms.js";
 import { int32, scalar } from "./scalars.js";
+import { joined } from "./vectors.js";
 
 /** γ, made anew by each call. */
 export type ArrayRate = () => np.Array;
 
-/** The norms of a layer, each asked for once at most: what a rule does not need is never computed. */
+/** The norms of layers, each asked for once at most: what a rule does not need is never computed. */
 export interface ArrayNorms {
   /** ‖w‖ before the step. */
   weight(): np.Array;
@@ -72,37 +73,26 @@ export function usesGradientNorm(trustRatio: TrustRatio): boolean {
   return (ruleOf(trustRatio).quotient(trustRatio, factors)?.gradient ?? 0) !== 0;
 }
 
-/** Whether a rule asks for ‖u‖, or ‖d‖. */
-export function usesUpdateNorm(trustRatio: TrustRatio): boolean {
-  const factors = { weightDecay: 0, learningRate: 0 };
-  return (ruleOf(trustRatio).quotient(trustRatio, factors)?.update ?? 0) !== 0;
-}
-
-/** Whether a rule asks for ‖w‖: whether it has a ratio at all. */
-export function usesWeightNorm(trustRatio: TrustRatio): boolean {
-  const factors = { weightDecay: 0, learningRate: 0 };
-  return ruleOf(trustRatio).quotient(trustRatio, factors) !== null;
-}
-
 /** Whether a rule asks for γ. */
 export function usesLearningRate(trustRatio: TrustRatio): boolean {
   const factors = { weightDecay: 0, learningRate: "γ" } as const;
   return ruleOf(trustRatio).quotient(trustRatio, factors)?.limit === "γ";
 }
 
-/** A layer's clipping factor, and its history for the next step. */
+/** Clipping factors, and histories for the next step. */
 export interface ArrayClip {
+  /** [layers]. */
   readonly scale: np.Array;
-  /** [100] norms. Not squared, as the core keeps them: the square of a float32 may be none. */
+  /** [layers, 100] norms. Not squared, as the core keeps them: the square of a float32 may be none. */
   readonly history: np.Array;
 }
 
 /**
  * Percentile clipping.
  *
- * @param history [100], anything on a first step
- * @param count steps made before this one, int32
- * @param norm ‖g‖, unclipped
+ * @param history [layers, 100], anything on a first step
+ * @param count steps made before this one, int32 scalar
+ * @param norm ‖g‖, unclipped: [layers]
  * @param percentile 1 … 99: the index into the sorted history
  */
 export function clipToPercentile(
@@ -117,19 +107,19 @@ export function clipToPercentile(
     slots.equal(slot).astype(np.int32),
     count.equal(int32(0)).astype(np.int32),
   );
-  const next = np.where(isWritten.notEqual(int32(0)), norm.ref, history);
-  const threshold = np.sort(next.ref).slice(percentile);
+  const next = np.where(isWritten.notEqual(int32(0)), norm.ref.reshape([norm.size, 1]), history);
+  const threshold = np.sort(next.ref).slice([], percentile);
   const isAbove = norm.ref.greater(threshold.ref);
   const scale = np.where(isAbove.ref, threshold.div(np.where(isAbove, norm, 1)), 1);
   return { scale, history: next };
 }
 
-/** Global clipping. The twin of `globalClipScale`. */
+/** Global clipping: a scalar. The twin of `globalClipScale`. */
 export function globalClipScale(globalNorm: np.Array, maxGradNorm: number): np.Array {
   return np.minimum(np.reciprocal(globalNorm.add(EPSILON)).mul(maxGradNorm), 1);
 }
 
-/** The norm of all layers together, from the norms of each. */
+/** The norm of all layers together, a scalar, from vectors of their norms. */
 export function globalNormOf(norms: readonly np.Array[]): np.Array {
-  return normOf(np.stack([...norms]));
+  return normOf(joined(norms));
 }

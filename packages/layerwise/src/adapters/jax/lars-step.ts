@@ -1,23 +1,24 @@
-/** One step of LARS over layers in operations of jax-js: measured, decided, applied, as in the core. */
+/**
+ * One step of LARS over layers in operations of jax-js: measured, decided, applied, as in the core. What is decided is
+ * decided for many layers at once, on vectors with an element for each.
+ */
 import { numpy as np } from "@jax-js/jax";
 import { PERCENTILE_OFF } from "../../decide/percentile-clipping.js";
+import { ruleOf } from "../../decide/trust-ratio.js";
 import type { Hyperparameters } from "../../options/options.js";
-import { computedOnce, fourAThread, isSmallOnGpu } from "./compiled.js";
-import {
-  clipToPercentile,
-  globalClipScale,
-  globalNormOf,
-  usesGradientNorm,
-  usesUpdateNorm,
-  usesWeightNorm,
-} from "./decide.js";
+import { stackedHistories } from "./clipping.js";
+import { computedOnce, fourAThread, isSmall } from "./compiled.js";
+import { countMade, countSkipped } from "./counters.js";
+import type { IsMade } from "./counters.js";
+import { clipToPercentile, globalClipScale, globalNormOf, usesGradientNorm } from "./decide.js";
 import { accumulated, updateAlone } from "./momentum.js";
 import type { LayerMomentum } from "./momentum.js";
-import { areFinite, finiteSum, rootOf, scaledSquares } from "./norms.js";
+import { areAllFinite, finiteSum, rootOf, scaledSquares } from "./norms.js";
 import type { ScaledSquares } from "./norms.js";
-import { isMade, scalar } from "./scalars.js";
+import { scalar } from "./scalars.js";
 import { isArray } from "./trees.js";
-import { decayed, layerRatio, placementOf } from "./trust-ratio.js";
+import { decayed, placementOf, ratiosOf } from "./trust-ratio.js";
+import { grouped, scaled } from "./vectors.js";
 
 /** What a layer remembers; an empty list where it is not asked to. */
 // eslint-disable-next-line @typescript-eslint/consistent-type-definitions
@@ -30,9 +31,9 @@ export type LarsLayerState = {
 /** What all layers have in common in a step. Borrowed. */
 interface SharedStep {
   readonly count: np.Array;
-  /** int32: 1, or 0 where a gradient is not finite and nothing may change. */
-  readonly made: np.Array;
   readonly rate: np.Array;
+  /** No, where a gradient is not finite and nothing may change. */
+  readonly isMade: IsMade;
 }
 
 /** A layer and its options, before a step. */
@@ -43,14 +44,6 @@ export interface LayerInputs {
   readonly values: Hyperparameters;
 }
 
-/** A layer on its way through a step, which owns its arrays. */
-interface LayerStep extends LayerInputs {
-  /** ‖g‖² where something asks for it. */
-  readonly squares: ScaledSquares | null;
-  /** ‖w‖, and ‖u‖ or ‖d‖ where the rule asks for it, if they are known before the momentum is. */
-  readonly norms: readonly np.Array[] | null;
-}
-
 /** What becomes of a layer. */
 export interface LayerOutcome {
   /** What is to be added to the weights. */
@@ -58,46 +51,103 @@ export interface LayerOutcome {
   readonly state: LarsLayerState;
 }
 
+/** Layers that are decided together: with the same options, measured in the same way. */
+interface LayerGroup {
+  readonly layers: readonly LayerInputs[];
+  /** Their positions among all layers. */
+  readonly positions: readonly number[];
+  readonly values: Hyperparameters;
+}
+
+/** A group on its way through a step, which owns its arrays. All vectors have an element for each layer. */
+interface GroupStep extends LayerGroup {
+  /** Finite exactly if all gradients are. */
+  readonly sums: readonly np.Array[];
+  /** ‖g‖² where something asks for it. */
+  readonly squares: ScaledSquares | null;
+  /** ‖w‖, and ‖u‖ or ‖d‖ where the rule asks for it, if they are known before the momentum is. */
+  readonly norms: readonly np.Array[] | null;
+}
+
+/** A step over all layers. */
+export interface StepOutcome {
+  readonly outcomes: LayerOutcome[];
+  /** int32: steps made. */
+  readonly count: np.Array;
+  /** int32: steps skipped, because a gradient was not finite. */
+  readonly skipped: np.Array;
+}
+
 /**
  * A step over all layers, whole or not at all.
  *
  * @param layers consumed
- * @param count int32: steps made before. Borrowed
- * @param rate γ. Borrowed
- * @returns what becomes of each, and `made`: int32, 1, or 0 where a gradient is not finite and nothing changes
+ * @param count int32: steps made before. Consumed
+ * @param skipped int32: steps skipped before. Consumed
+ * @param rate γ. Consumed
  */
 export function stepOver(
   layers: readonly LayerInputs[],
-  { count, rate }: Pick<SharedStep, "count" | "rate">,
-): { readonly outcomes: LayerOutcome[]; readonly made: np.Array } {
-  const steps = layers.map((layer) => measured(layer, count));
-  const made = isWholeStep(steps);
-  const shared = { count, made, rate };
-  const outcomes = decideClipping(steps, shared).map((clipped) => layerStep(clipped, shared));
-  return { outcomes, made };
+  { count, skipped, rate }: Record<"count" | "skipped" | "rate", np.Array>,
+): StepOutcome {
+  const groups = grouped(layers, keyOf).map(({ items, positions }) => ({
+    layers: items,
+    positions,
+    values: items[0]!.values,
+  }));
+  const measures = groups.map((group) => measured(group, count));
+  const isFinite = areAllFinite(measures.flatMap(({ sums }) => sums));
+  const next = countSkipped(skipped, isFinite);
+  const made = countMade(count, next);
+  const shared = { count, rate, isMade: made.isMade };
+  const outcomes: LayerOutcome[] = [];
+  for (const group of decideClipping(measures, shared)) {
+    const applied = groupStep(group, shared);
+    group.positions.forEach((position, index) => (outcomes[position] = applied[index]!));
+  }
+  for (const each of [count, skipped, rate]) each.dispose();
+  return { outcomes, count: made.count, skipped: next.skipped };
 }
 
-/** A layer with what is measured before anything is decided. */
-function measured(layer: LayerInputs, count: np.Array): LayerStep {
-  const { gradient, weights, values } = layer;
-  if (isMeasuredAtOnce(layer)) {
-    const update = usesUpdateNorm(values.trustRatio) ? [updateBefore(layer, count)] : [];
-    const [squares, ...others] = scaledSquares([gradient.ref, weights.ref, ...update]);
-    return { ...layer, squares: squares!, norms: others.map(rootOf) };
+/** Options differ by masks alone: in the rule and the decay. */
+function keyOf({ gradient, values, state }: LayerInputs): string {
+  const { trustRatio, weightDecay } = values;
+  return [trustRatio.rule, weightDecay, isSmall(gradient), "codes" in state.momentum].join();
+}
+
+/** A group with what is measured before anything is decided. */
+function measured(group: LayerGroup, count: np.Array): GroupStep {
+  const { layers, values } = group;
+  if (isMeasuredAtOnce(group)) {
+    const { update } = ruleOf(values.trustRatio).measures(values.trustRatio);
+    const [squares, ...others] = scaledSquares(
+      layers.map((layer) => [
+        layer.gradient.ref,
+        layer.weights.ref,
+        ...(update === "nothing" ? [] : [updateBefore(layer, count)]),
+      ]),
+    );
+    return { ...group, sums: [squares!.sum.ref], squares: squares!, norms: others.map(rootOf) };
   }
-  const squares = needsGradientNorm(values) ? scaledSquares([gradient.ref])[0]! : null;
-  return { ...layer, squares, norms: null };
+  if (needsGradientNorm(values)) {
+    const [squares] = scaledSquares(layers.map(({ gradient }) => [gradient.ref]));
+    return { ...group, sums: [squares!.sum.ref], squares: squares!, norms: null };
+  }
+  const sums = layers.map(({ gradient }) => finiteSum(gradient.ref));
+  return { ...group, sums, squares: null, norms: null };
 }
 
 /**
  * Whether all norms of a layer come from one kernel. The momentum can only be written once all gradients are known to be
  * finite, so that u is computed once more for it; for 8 bits that would be all their look-ups.
  */
-function isMeasuredAtOnce({ gradient, values, state }: LayerInputs): boolean {
+function isMeasuredAtOnce({ layers, values }: LayerGroup): boolean {
   const { percentileClipping, maxGradNorm, trustRatio } = values;
+  const { gradient, state } = layers[0]!;
   const clips = percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null;
   const isPacked = "codes" in state.momentum;
-  return isSmallOnGpu(gradient.size) && usesWeightNorm(trustRatio) && !clips && !isPacked;
+  const { weights } = ruleOf(trustRatio).measures(trustRatio);
+  return isSmall(gradient) && weights && !clips && !isPacked;
 }
 
 /** u without clipping, or d under a rule that goes before the momentum. Borrows the layer. */
@@ -105,66 +155,69 @@ function updateBefore(
   { gradient, weights, state, values }: LayerInputs,
   count: np.Array,
 ): np.Array {
-  const zeros = values.skipZeros ? gradient.ref.equal(0) : null;
+  const zeros = zerosOf(gradient, values);
   const direction = decayed(gradient.ref, weights, values.weightDecay, zeros);
   const isAfter = placementOf(values.trustRatio) === "after";
   const momentum = isAfter && isArray(state.momentum) ? state.momentum.ref : null;
   return updateAlone(values, { direction, zeros, momentum, count });
 }
 
-/** 1 if all gradients are finite, 0 if not. Borrows the steps. */
-function isWholeStep(steps: readonly LayerStep[]): np.Array {
-  const sums = steps.map(({ squares, gradient }) => squares?.sum.ref ?? finiteSum(gradient.ref));
-  // Not of all together: each may be as large as a float32 can be.
-  return sums.map(areFinite).reduce((all, each) => all.mul(each));
+/** Where skipZeros leaves elements alone. Borrows the gradient. */
+function zerosOf(gradient: np.Array, { skipZeros }: Hyperparameters): np.Array | null {
+  return skipZeros ? gradient.ref.equal(0) : null;
 }
 
-/** A layer whose clipping is decided. */
-interface ClippedStep extends Omit<LayerStep, "squares"> {
+/** A group whose clipping is decided. */
+interface ClippedGroup extends LayerGroup {
+  readonly norms: GroupStep["norms"];
   /** ‖c·g‖, or null where nothing asks for it. */
   readonly norm: np.Array | null;
   /** c, or null where nothing clips. */
   readonly clip: np.Array | null;
-  readonly gradientNorms: LarsLayerState["gradientNorms"];
+  /** What the layers remember of their gradients. */
+  readonly gradientNorms: readonly LarsLayerState["gradientNorms"][];
 }
 
 /** Steps 3 and 4 of the specification: percentile clipping, then the limit on all layers together. */
-function decideClipping(steps: readonly LayerStep[], shared: SharedStep): ClippedStep[] {
-  const clipped = steps.map((step) => percentileClipped(step, shared));
-  const { maxGradNorm } = steps[0]?.values ?? { maxGradNorm: null };
+function decideClipping(groups: readonly GroupStep[], shared: SharedStep): ClippedGroup[] {
+  const clipped = groups.map((group) => percentileClipped(group, shared));
+  const { maxGradNorm } = groups[0]!.values;
   if (maxGradNorm === null) return clipped;
   const globalNorm = globalNormOf(clipped.map(({ norm }) => norm!.ref));
-  const scale = globalClipScale(globalNorm, maxGradNorm);
-  const limited = clipped.map((step) => ({
-    ...step,
-    norm: step.norm!.mul(scale.ref),
-    clip: step.clip === null ? scale.ref : step.clip.mul(scale.ref),
+  const scale = computedOnce(globalClipScale(globalNorm, maxGradNorm));
+  const limited = clipped.map((group) => ({
+    ...group,
+    norm: group.norm!.mul(scale.ref),
+    clip: times(group.clip ?? np.ones([group.layers.length]), scale.ref),
   }));
   scale.dispose();
   return limited;
 }
 
 function percentileClipped(
-  { squares, ...step }: LayerStep,
-  { count, made }: SharedStep,
-): ClippedStep {
-  const { values, state } = step;
-  if (squares === null) return { ...step, norm: null, clip: null, gradientNorms: [] };
+  { layers, positions, values, squares, norms }: GroupStep,
+  { count, isMade }: SharedStep,
+): ClippedGroup {
+  const group = { layers, positions, values, norms };
+  const gradientNorms = layers.map(({ state }) => state.gradientNorms);
+  if (squares === null) return { ...group, norm: null, clip: null, gradientNorms };
   const norm = rootOf(squares);
-  const { gradientNorms } = state;
-  if (Array.isArray(gradientNorms)) return { ...step, norm, clip: null, gradientNorms };
+  const { percentileClipping } = values;
+  if (percentileClipping === PERCENTILE_OFF) {
+    return { ...group, norm, clip: null, gradientNorms };
+  }
+  const histories = gradientNorms as np.Array[];
   const { scale, history } = clipToPercentile(
-    gradientNorms.ref,
+    stackedHistories(histories.map(({ ref }) => ref)),
     count.ref,
     norm.ref,
-    values.percentileClipping,
+    percentileClipping,
   );
-  return {
-    ...step,
-    norm: norm.mul(scale.ref),
-    clip: scale,
-    gradientNorms: np.where(isMade(made), history, gradientNorms),
-  };
+  const kept = histories.map((before, index) =>
+    np.where(isMade(), history.ref.slice(index), before),
+  );
+  history.dispose();
+  return { ...group, norm: norm.mul(scale.ref), clip: scale, gradientNorms: kept };
 }
 
 function needsGradientNorm({
@@ -177,53 +230,58 @@ function needsGradientNorm({
   );
 }
 
-/** Steps 4 to 8 of one layer. Consumes the step's own arrays. */
-function layerStep(step: ClippedStep, { count, made, rate }: SharedStep): LayerOutcome {
-  const { gradient, weights, state, values, norm, norms, clip, gradientNorms } = step;
-  const rule = values.trustRatio;
-  const placement = placementOf(rule);
-  const zeros = values.skipZeros ? gradient.ref.equal(0) : null;
-  const ratioOf = (update: np.Array): np.Array | null =>
-    layerRatio(rule, {
+/** Steps 4 to 8 of the layers of a group. Consumes the group's arrays. */
+function groupStep(group: ClippedGroup, { count, isMade, rate }: SharedStep): LayerOutcome[] {
+  const { layers, values, norm, norms, gradientNorms } = group;
+  const placement = placementOf(values.trustRatio);
+  const weights = layers.map((layer) => layer.weights);
+  const ratiosFrom = (updates: readonly np.Array[]): np.Array | null =>
+    ratiosOf(values.trustRatio, {
       weights,
-      update,
+      updates,
       known: norms,
       gradient: () => norm!.ref,
       learningRate: () => rate.ref,
       weightDecay: values.weightDecay,
     });
+  const ifMade = (factors: np.Array): np.Array => np.where(isMade(), factors, 0);
 
-  const clipped = clip === null ? gradient : gradient.mul(computedOnce(clip));
-  let direction = decayed(clipped, weights, values.weightDecay, zeros);
-  const isSmall = isSmallOnGpu(gradient.size);
-  const factorOf = (factor: np.Array): np.Array => {
-    const ifMade = np.where(isMade(made), factor, 0);
-    return isSmall ? ifMade : computedOnce(ifMade);
-  };
+  const zeros = layers.map(({ gradient }) => zerosOf(gradient, values));
+  const clipped = clippedGradients(group);
+  let directions = clipped.map((gradient, index) =>
+    decayed(gradient, weights[index]!, values.weightDecay, zeros[index]!),
+  );
   if (placement !== "after") {
-    const ratio = ratioOf(direction);
-    const factor = placement === "classic" ? times(rate.ref, ratio) : ratio;
-    if (factor !== null) direction = direction.mul(factorOf(factor));
+    const ratios = ratiosFrom(directions);
+    const factors = placement === "classic" ? times(rate.ref, ratios) : ratios;
+    if (factors !== null) directions = scaled(directions, ifMade(factors));
   }
-  const { update, momentum } = accumulated(values, {
-    direction,
-    zeros,
-    momentum: state.momentum,
-    count,
-    made,
-  });
-  const ratio = placement === "after" ? ratioOf(update) : null;
-  const stepSize = placement === "classic" ? scalar(1) : times(rate.ref, ratio);
-  weights.dispose();
-  norm?.dispose();
-  for (const each of norms ?? []) each.dispose();
+  const moved = directions.map((direction, index) =>
+    accumulated(values, {
+      direction,
+      zeros: zeros[index]!,
+      momentum: layers[index]!.state.momentum,
+      count,
+      isMade,
+    }),
+  );
+  const updates = moved.map(({ update }) => update);
+  const ratios = placement === "after" ? ratiosFrom(updates) : null;
+  const steps = placement === "classic" ? scalar(1) : times(rate.ref, ratios);
+  for (const each of [...weights, norm, ...(norms ?? [])]) each?.dispose();
   // Momentum that is kept is finite where the gradient is not; NaN times the factor 0 would be NaN.
-  const isKept = !Array.isArray(momentum) && !values.nesterov;
-  const finite = isKept ? update : np.where(isMade(made), update, 0);
-  return {
-    update: fourAThread(finite.mul(factorOf(stepSize.neg()))),
-    state: { momentum, gradientNorms },
-  };
+  const isKept = values.momentum !== 0 && !values.nesterov;
+  const finite = isKept ? updates : updates.map((update) => np.where(isMade(), update, 0));
+  return scaled(finite, ifMade(steps.neg())).map((update, index) => ({
+    update: fourAThread(update),
+    state: { momentum: moved[index]!.momentum, gradientNorms: gradientNorms[index]! },
+  }));
+}
+
+/** c·g. Consumes the gradients and c. */
+function clippedGradients({ layers, clip }: ClippedGroup): np.Array[] {
+  const gradients = layers.map(({ gradient }) => gradient);
+  return clip === null ? gradients : scaled(gradients, clip);
 }
 
 /** A product whose second factor may be 1. Consumes both. */

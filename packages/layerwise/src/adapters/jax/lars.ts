@@ -10,8 +10,9 @@ import { stepOver } from "./lars-step.js";
 import { checkRate, rateAt } from "./learning-rate.js";
 import type { ArraySchedule } from "./learning-rate.js";
 import type { Mask } from "./masks.js";
-import { zeroMomentum } from "./momentum.js";
+import { checkMomentum, zeroMomentum } from "./momentum.js";
 import { int32 } from "./scalars.js";
+import { checkCount, checkEmpty, checkFields, checkHistory } from "./states.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { GradientTransformation, Layers, OptState } from "./transformation.js";
 import { subtreesAt, unflattened } from "./trees.js";
@@ -66,38 +67,65 @@ export type LarsState = {
  * @param options see {@link LarsOptions}; `lr` is required
  * @throws TypeError or RangeError that names the option, the value and what is allowed
  */
-export function lars(options: LarsOptions): GradientTransformation {
+export function lars(options: LarsOptions): GradientTransformation<LarsState> {
+  return named("lars", options);
+}
+
+function named(name: string, options: LarsOptions): GradientTransformation<LarsState> {
   const resolved = resolveLars(options);
-  return overTrees("lars", {
+  return overTrees<LarsState>(name, {
     init: (layers) => ({
       count: int32(0),
       skipped: int32(0),
       layers: initialStates(layers, resolved),
     }),
     update(step, state) {
-      const weights = requiredWeights("lars", step);
       const options = layerValues(step, resolved);
-      const { count, skipped, layers } = state as LarsState;
-      const states = subtreesAt("lars: state", step.structure, layers) as LarsLayerState[];
+      const states = checkedLayers(name, { layers: step, options, state });
+      const weights = requiredWeights(name, step);
       const inputs = step.updates.map((gradient, index) => ({
         gradient,
         weights: weights[index]!,
         state: states[index]!,
         values: options[index]!,
       }));
-      const rate = rateAt(resolved.lr, count.ref);
-      const { outcomes, made } = stepOver(inputs, { count, rate });
-      rate.dispose();
-      const next: LarsState = {
-        skipped: skipped.add(int32(1).sub(made.ref)),
-        count: count.add(made),
-        layers: unflattened(
-          step.structure,
-          outcomes.map(({ state: after }) => after),
-        ),
-      };
-      return [outcomes.map(({ update }) => update), next];
+      const rate = rateAt(resolved.lr, state.count.ref);
+      const { outcomes, count, skipped } = stepOver(inputs, {
+        count: state.count,
+        skipped: state.skipped,
+        rate,
+      });
+      const next = unflattened(
+        step.structure,
+        outcomes.map(({ state: after }) => after),
+      );
+      return [outcomes.map(({ update }) => update), { count, skipped, layers: next }];
     },
+  });
+}
+
+/** The states of the layers, checked: those of other options are refused by name. */
+function checkedLayers(
+  name: string,
+  {
+    layers: { shapes, structure },
+    options,
+    state,
+  }: { layers: Layers; options: readonly Hyperparameters[]; state: LarsState },
+): LarsLayerState[] {
+  checkFields(name, state, ["count", "skipped", "layers"]);
+  checkCount(name, "count", state.count);
+  checkCount(name, "skipped", state.skipped);
+  return subtreesAt(`${name}: state: layers`, structure, state.layers).map((layerState, index) => {
+    const layer = shapes[index]!;
+    const values = options[index]!;
+    checkFields(`${name}: layer ${shown(layer.name)}`, layerState, ["momentum", "gradientNorms"]);
+    const { momentum, gradientNorms } = layerState as LarsLayerState;
+    checkMomentum(name, values, { layer, momentum });
+    const what = `${name}: state: gradientNorms of layer ${shown(layer.name)}`;
+    if (values.percentileClipping === PERCENTILE_OFF) checkEmpty(what, gradientNorms);
+    else checkHistory(what, gradientNorms);
+    return { momentum, gradientNorms };
   });
 }
 
@@ -107,14 +135,14 @@ export function lars(options: LarsOptions): GradientTransformation {
  *
  * @throws as {@link lars} does; RangeError for `optimBits` other than 8
  */
-export function lars8bit(options: LarsOptions): GradientTransformation {
+export function lars8bit(options: LarsOptions): GradientTransformation<LarsState> {
   const given = checkObject("options", options) as Partial<LarsOptions>;
   for (const bits of [given.optimBits, given.args?.optimBits]) {
     if (bits !== undefined && bits !== 8) {
       throw new RangeError(`optimBits: got ${shown(bits)}; allowed is 8 under lars8bit`);
     }
   }
-  return lars({ ...options, optimBits: 8 });
+  return named("lars8bit", { ...options, optimBits: 8 });
 }
 
 /** Options, checked. */

@@ -2,7 +2,10 @@
 import { numpy as np } from "@jax-js/jax";
 import { checkInteger, checkNonNegative, shown } from "../../check.js";
 import type { Schedule } from "../../options/schedules.js";
+import { computedOnce } from "./compiled.js";
+import { counted } from "./counters.js";
 import { int32, scalar } from "./scalars.js";
+import { checkCount, checkEmpty, checkFields } from "./states.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation } from "./transformation.js";
 import { isArray } from "./trees.js";
@@ -58,17 +61,49 @@ export function rateAt(lr: number | ArraySchedule, count: np.Array): np.Array {
  *
  * @param lr a number ≥ 0, or a schedule, whose state is the count of steps
  */
-export function scaleByLearningRate(lr: number | ArraySchedule): GradientTransformation {
-  const checked = checkRate(lr);
-  return overTrees("scaleByLearningRate", {
-    init: () => ({ count: int32(0) }),
+export function scaleByLearningRate(lr: number | ArraySchedule): GradientTransformation<RateState> {
+  const rate = checkRate(lr);
+  return overTrees<RateState>("scaleByLearningRate", {
+    init: () => initialRateState(rate),
     update({ updates, weights }, state) {
+      const { learningRate, next } = takenRate("scaleByLearningRate", rate, state);
       for (const each of weights ?? []) each.dispose();
-      const { count } = state as { count: np.Array };
-      const factor = rateAt(checked, count.ref).neg();
+      const factor =
+        typeof rate === "number" ? scalar(-rate) : computedOnce(learningRate.ref.neg());
       const scaled = updates.map((update) => update.mul(factor.ref));
+      learningRate.dispose();
       factor.dispose();
-      return [scaled, { count: count.add(int32(1)) }];
+      return [scaled, next];
     },
   });
+}
+
+/** The count of steps, int32, where the rate is a schedule of it; else an empty list. */
+export type RateState = [] | { count: np.Array };
+
+export function initialRateState(rate: number | ArraySchedule): RateState {
+  return typeof rate === "number" ? [] : { count: int32(0) };
+}
+
+/**
+ * γ of a step, a float32 scalar, and the state for the next. Consumes the state.
+ *
+ * @param name of the transformation
+ * @throws TypeError for the state of another transformation
+ */
+export function takenRate(
+  name: string,
+  rate: number | ArraySchedule,
+  state: RateState,
+): { readonly learningRate: np.Array; readonly next: RateState } {
+  if (typeof rate === "number") {
+    checkEmpty(`${name}: state`, state);
+    return { learningRate: scalar(rate), next: [] };
+  }
+  checkFields(name, state, ["count"]);
+  const { count } = state as { count: np.Array };
+  checkCount(name, "count", count);
+  const learningRate = rateAt(rate, count.ref);
+  const { next, one } = counted(count);
+  return { learningRate: learningRate.mul(one), next: { count: next } };
 }

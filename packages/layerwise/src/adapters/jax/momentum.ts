@@ -1,16 +1,19 @@
 /** Momentum in operations of jax-js, with 32 bits or 8. */
 import { numpy as np } from "@jax-js/jax";
-import { checkNames, checkObject } from "../../check.js";
+import { checkFraction, checkNames, checkObject, shown } from "../../check.js";
 import { checkHyperparameters, DEFAULTS } from "../../options/options.js";
 import type { Hyperparameters } from "../../options/options.js";
+import { blockCount } from "../../state/blockwise.js";
 import { wantedMomentum } from "../../step/momentum.js";
-import { dequantized, inBlocks, quantized, zeroBlocks } from "./blockwise.js";
+import { dequantized, inBlocks, quantized, WORDS, zeroBlocks } from "./blockwise.js";
 import type { PackedBlocks } from "./blockwise.js";
 import { computedOnce, fourAThread } from "./compiled.js";
-import { int32, isMade } from "./scalars.js";
+import type { IsMade } from "./counters.js";
+import { int32 } from "./scalars.js";
+import { checkCount, checkFields, checkKind, describe } from "./states.js";
 import { overTrees } from "./transformation.js";
 import type { GradientTransformation, OptState } from "./transformation.js";
-import { subtreesAt, unflattened } from "./trees.js";
+import { isArray, subtreesAt, unflattened } from "./trees.js";
 import type { LayerShape } from "./trees.js";
 
 /** The momentum of a layer: float32 in its shape, 8 bits, or, without momentum, nothing. */
@@ -22,9 +25,18 @@ export type MomentumValues = Pick<
   "momentum" | "dampening" | "nesterov" | "optimBits" | "min8bitSize" | "skipZeros"
 >;
 
+/** The kind of momentum that the options ask for. */
+function momentumKind(
+  values: MomentumValues,
+  { size }: LayerShape,
+): "none" | "float32" | "blockwise" {
+  return wantedMomentum({ ...DEFAULTS, lr: 0, ...values }, size);
+}
+
 /** Zeros of the kind that the options ask for. */
-export function zeroMomentum(values: MomentumValues, { shape, size }: LayerShape): LayerMomentum {
-  switch (wantedMomentum({ ...DEFAULTS, lr: 0, ...values }, size)) {
+export function zeroMomentum(values: MomentumValues, layer: LayerShape): LayerMomentum {
+  const { shape, size } = layer;
+  switch (momentumKind(values, layer)) {
     case "none":
       return [];
     case "float32":
@@ -32,6 +44,48 @@ export function zeroMomentum(values: MomentumValues, { shape, size }: LayerShape
     case "blockwise":
       return zeroBlocks(size);
   }
+}
+
+const MOMENTUM_NAMES = {
+  none: "no momentum",
+  float32: "momentum of 32 bits",
+  blockwise: "momentum of 8 bits",
+} as const;
+
+/**
+ * Momentum from a state, checked: a state of other options is refused, above all 32 bits where 8 are asked for.
+ *
+ * @param name of the transformation
+ * @throws TypeError that names the layer, what is expected and what is there
+ */
+export function checkMomentum(
+  name: string,
+  values: MomentumValues,
+  { layer, momentum }: { layer: LayerShape; momentum: unknown },
+): LayerMomentum {
+  const what = `${name}: state: momentum of layer ${shown(layer.name)}`;
+  const kind = momentumKind(values, layer);
+  const given = givenKind(momentum);
+  if (given !== kind) {
+    throw new TypeError(
+      `${what}: expected ${MOMENTUM_NAMES[kind]}, got ${given === null ? describe(momentum) : MOMENTUM_NAMES[given]}`,
+    );
+  }
+  if (kind === "float32") checkKind(what, momentum, { dtype: "float32", shape: layer.shape });
+  if (kind === "blockwise") {
+    const { codes, absmax } = momentum as PackedBlocks;
+    const blocks = blockCount(layer.size);
+    checkKind(`${what}: codes`, codes, { dtype: "uint32", shape: [blocks, WORDS] });
+    checkKind(`${what}: absmax`, absmax, { dtype: "float32", shape: [blocks] });
+  }
+  return momentum as LayerMomentum;
+}
+
+function givenKind(momentum: unknown): keyof typeof MOMENTUM_NAMES | null {
+  if (isArray(momentum)) return "float32";
+  if (Array.isArray(momentum) && momentum.length === 0) return "none";
+  const isPacked = typeof momentum === "object" && momentum !== null && "codes" in momentum;
+  return isPacked && "absmax" in momentum ? "blockwise" : null;
 }
 
 /** A layer's direction on its way into the momentum. */
@@ -42,10 +96,10 @@ export interface Accumulation {
   readonly zeros: np.Array | null;
   /** Consumed. */
   readonly momentum: LayerMomentum;
-  /** int32, steps made before. Borrowed. */
-  readonly count: np.Array;
-  /** int32: 0 keeps the momentum as it is, whatever the direction. null: always 1. Borrowed. */
-  readonly made: np.Array | null;
+  /** int32, steps made before; only dampening asks for it. Borrowed. */
+  readonly count: np.Array | null;
+  /** A step that is not made keeps the momentum as it is, whatever the direction. null: all are made. */
+  readonly isMade: IsMade | null;
 }
 
 /**
@@ -55,7 +109,7 @@ export interface Accumulation {
  */
 export function accumulated(
   values: MomentumValues,
-  { direction, zeros, momentum, count, made }: Accumulation,
+  { direction, zeros, momentum, count, isMade }: Accumulation,
 ): { update: np.Array; momentum: LayerMomentum } {
   if (Array.isArray(momentum)) {
     zeros?.dispose();
@@ -66,7 +120,7 @@ export function accumulated(
     ? dequantized({ codes: momentum.codes.ref, absmax: momentum.absmax.ref }, direction.shape)
     : momentum;
   const changed = changedMomentum(values, { direction, zeros, count, stored });
-  const next = fourAThread(made === null ? changed : np.where(isMade(made), changed, stored.ref));
+  const next = fourAThread(isMade === null ? changed : np.where(isMade(), changed, stored.ref));
   const update = updateOf(values, { direction, zeros, next });
   stored.dispose();
   direction.dispose();
@@ -74,7 +128,7 @@ export function accumulated(
     zeros?.dispose();
     return { update, momentum: next };
   }
-  return { update, momentum: movedBlocks(momentum, quantized(next), { zeros, made }) };
+  return { update, momentum: movedBlocks(momentum, quantized(next), { zeros, isMade }) };
 }
 
 /** u of a step that is made, with momentum of 32 bits or none, which is not kept. */
@@ -85,7 +139,7 @@ export function updateAlone(
     zeros,
     momentum,
     count,
-  }: Omit<Accumulation, "made" | "momentum"> & {
+  }: Omit<Accumulation, "isMade" | "momentum"> & {
     readonly momentum: np.Array | null;
   },
 ): np.Array {
@@ -105,13 +159,18 @@ type Ingredients = Pick<Accumulation, "direction" | "zeros">;
 /** m of a step that is made. */
 function changedMomentum(
   { momentum, dampening }: MomentumValues,
-  { direction, zeros, count, stored }: Ingredients & { count: np.Array; stored: np.Array },
+  {
+    direction,
+    zeros,
+    count,
+    stored,
+  }: Ingredients & Pick<Accumulation, "count"> & { stored: np.Array },
 ): np.Array {
   // Before the first step the stored momentum is 0, so that only dampening has to know of it.
   const added =
     dampening === 0
       ? direction.ref
-      : direction.ref.mul(computedOnce(np.where(count.ref.equal(int32(0)), 1, 1 - dampening)));
+      : direction.ref.mul(computedOnce(np.where(count!.ref.equal(int32(0)), 1, 1 - dampening)));
   const sum = stored.ref.mul(momentum).add(added);
   return zeros === null ? sum : np.where(zeros.ref, stored.ref, sum);
 }
@@ -131,12 +190,12 @@ function updateOf(
 function movedBlocks(
   before: PackedBlocks,
   after: PackedBlocks,
-  { zeros, made }: Pick<Accumulation, "zeros" | "made">,
+  { zeros, isMade }: Pick<Accumulation, "zeros" | "isMade">,
 ): PackedBlocks {
   const blocks = after.absmax.size;
   const flags = [
     ...(zeros === null ? [] : [inBlocks(zeros.notEqual(true).astype(np.int32)).max(1)]),
-    ...(made === null ? [] : [np.broadcastTo(made.ref, [blocks])]),
+    ...(isMade === null ? [] : [np.broadcastTo(isMade().astype(np.int32), [blocks])]),
   ];
   if (flags.length === 0) {
     before.codes.dispose();
@@ -150,10 +209,31 @@ function movedBlocks(
   };
 }
 
-/** Options of {@link trace}. */
-export type TraceOptions = Partial<MomentumValues> & Pick<MomentumValues, "momentum">;
+/** Options of {@link trace}: those of `LARS` that momentum has, and optax' name for μ. Give one of the two. */
+export interface TraceOptions extends Partial<MomentumValues> {
+  /** μ in [0, 1), as optax calls it. */
+  decay?: number;
+}
 
-const TRACE_NAMES = ["momentum", "dampening", "nesterov", "optimBits", "min8bitSize", "skipZeros"];
+/** The state of {@link trace}. */
+// A type, not an interface: only types are trees of arrays to TypeScript.
+// eslint-disable-next-line @typescript-eslint/consistent-type-definitions
+export type TraceState = {
+  /** int32: steps made. An empty list without dampening, which alone asks for it. */
+  count: np.Array | [];
+  /** A {@link LayerMomentum} for each leaf of the parameters. */
+  momentum: OptState;
+};
+
+const TRACE_NAMES = [
+  "momentum",
+  "decay",
+  "dampening",
+  "nesterov",
+  "optimBits",
+  "min8bitSize",
+  "skipZeros",
+];
 
 /**
  * Momentum as a transformation of its own, with 32 bits or 8.
@@ -163,39 +243,68 @@ const TRACE_NAMES = ["momentum", "dampening", "nesterov", "optimBits", "min8bitS
  *
  * @throws TypeError or RangeError that names the option, the value and what is allowed
  */
-export function trace(options: TraceOptions): GradientTransformation {
-  const given = checkObject("trace: options", options);
-  checkNames("trace: options", given, TRACE_NAMES);
-  if (given.momentum === undefined) {
-    throw new TypeError("trace: momentum is missing; allowed is a number from 0 to below 1");
-  }
-  const values = checkHyperparameters({ ...DEFAULTS, lr: 0, ...options });
-  return overTrees("trace", {
+export function trace(options: TraceOptions): GradientTransformation<TraceState> {
+  const values = traceValues(options);
+  return overTrees<TraceState>("trace", {
     init: ({ shapes, structure }) => ({
-      count: int32(0),
+      count: values.dampening === 0 ? [] : int32(0),
       momentum: unflattened(
         structure,
         shapes.map((shape) => zeroMomentum(values, shape)),
       ),
     }),
-    update({ updates, weights, structure }, state) {
+    update({ updates, weights, shapes, structure }, state) {
+      checkFields("trace", state, ["count", "momentum"]);
+      const count = countOf(values, state);
+      const kept = subtreesAt("trace: state: momentum", structure, state.momentum).map(
+        (momentum, index) => checkMomentum("trace", values, { layer: shapes[index]!, momentum }),
+      );
       for (const each of weights ?? []) each.dispose();
-      const { count, momentum } = state as { count: np.Array; momentum: OptState };
-      const kept = subtreesAt("trace: state", structure, momentum) as LayerMomentum[];
       const steps = updates.map((direction, index) =>
         accumulated(values, {
           zeros: values.skipZeros ? direction.ref.equal(0) : null,
           direction,
           momentum: kept[index]!,
           count,
-          made: null,
+          isMade: null,
         }),
       );
-      const next = steps.map((step) => step.momentum);
+      const momentum = steps.map((step) => step.momentum);
       return [
         steps.map(({ update }) => update),
-        { count: count.add(int32(1)), momentum: unflattened(structure, next) },
+        {
+          count: count === null ? [] : count.add(int32(1)),
+          momentum: unflattened(structure, momentum),
+        },
       ];
     },
   });
+}
+
+/** The count of a state, checked; null without dampening. */
+function countOf({ dampening }: MomentumValues, { count }: TraceState): np.Array | null {
+  if (dampening !== 0) {
+    checkCount("trace", "count", count);
+    return count as np.Array;
+  }
+  if (Array.isArray(count)) return null;
+  throw new TypeError(
+    `trace: state: count: expected an empty list without dampening, got ${describe(count)}`,
+  );
+}
+
+function traceValues(options: TraceOptions): Hyperparameters {
+  const given = checkObject("trace: options", options);
+  checkNames("trace: options", given, TRACE_NAMES);
+  const { momentum, decay, ...others } = options;
+  if (momentum !== undefined && decay !== undefined) {
+    throw new TypeError(
+      `trace: expected momentum or decay, two names of one number, got momentum ${shown(momentum)} and decay ${shown(decay)}`,
+    );
+  }
+  if (momentum === undefined && decay === undefined) {
+    throw new TypeError("trace: momentum is missing: expected a number from 0 to below 1");
+  }
+  if (decay !== undefined) checkFraction("trace: decay", decay);
+  return checkHyperparameters({ ...DEFAULTS, lr: 0, ...others, momentum: momentum ?? decay! });
 }

@@ -10,8 +10,3 @@ export function scalar(value: number): np.Array {
 export function int32(value: number): np.Array {
   return np.array(value, { dtype: np.int32 });
 }
-
-/** Whether an int32 scalar is 1. Borrows it. */
-export function isMade(made: np.Array): np.Array {
-  return made.ref.notEqual(int32(0));
-}

@@ -1,7 +1,8 @@
 /** Gradient transformations in the shape of optax, which is that of jax-js' own. */
 import { tree } from "@jax-js/jax";
 import type { JsTree, JsTreeDef, numpy as np } from "@jax-js/jax";
-import { flattenArrays, layerShapes, subtreesAt } from "./trees.js";
+import { shown } from "../../check.js";
+import { flattenArrays, inOrderOf, layerShapes, leafNames, subtreesAt } from "./trees.js";
 import type { ArrayTree, LayerShape } from "./trees.js";
 
 /** What a transformation remembers: arrays only, so that it passes through `jit`. */
@@ -11,20 +12,20 @@ export type OptState = JsTree<np.Array>;
  * A pair of pure functions, as in optax. Both consume all of their arguments; pass `tree.ref(params)` to
  * keep the parameters.
  */
-export interface GradientTransformation {
+export interface GradientTransformation<State extends OptState = OptState> {
   /** The state before the first step. */
-  init(params: JsTree<np.Array>): OptState;
+  init(params: JsTree<np.Array>): State;
   /**
    * @param updates gradients, or what an earlier transformation made of them
    * @param state what `init` or the last `update` returned
    * @param params the weights before the step
-   * @returns updates with the structure of those given, and the next state
+   * @returns updates with the structure of those given, and the next state, with the structure of the last
    */
   update<Params extends JsTree<np.Array>>(
     updates: Params,
-    state: OptState,
+    state: State,
     params?: Params,
-  ): [Params, OptState];
+  ): [Params, State];
 }
 
 /** The layers of one call. */
@@ -41,38 +42,50 @@ export interface FlatStep extends Layers {
 }
 
 /** A transformation over flat lists of layers, of any structure. */
-export interface FlatTransformation {
-  init(layers: Layers): OptState;
-  update(step: FlatStep, state: OptState): [np.Array[], OptState];
+export interface FlatTransformation<State extends OptState> {
+  init(layers: Layers): State;
+  update(step: FlatStep, state: State): [np.Array[], State];
 }
 
 /** Lifts a transformation over lists of layers to trees. */
-export function overTrees(name: string, flat: FlatTransformation): GradientTransformation {
+export function overTrees<State extends OptState>(
+  name: string,
+  flat: FlatTransformation<State>,
+): GradientTransformation<State> {
   return {
     init(params) {
       const flattened = flattenArrays(`${name}: params`, params);
+      checkFloat32(`${name}: params`, flattened);
       const shapes = layerShapes(flattened);
       tree.dispose(params);
       return flat.init({ shapes, structure: flattened.structure });
     },
-    update<Params extends ArrayTree>(updates: Params, state: OptState, params?: Params) {
+    update<Params extends ArrayTree>(updates: Params, state: State, params?: Params) {
       const flattened = flattenArrays(`${name}: updates`, updates);
+      checkFloat32(`${name}: updates`, flattened);
       const shapes = layerShapes(flattened);
       const { structure } = flattened;
-      for (const { dtype } of flattened.leaves) checkFloat32(name, dtype);
       const weights = params === undefined ? null : weightsLike(name, params, shapes, structure);
       const [next, nextState] = flat.update(
         { updates: flattened.leaves, weights, shapes, structure },
         state,
       );
-      return [tree.unflatten(structure, next) as Params, nextState];
+      // To jit, the order of keys is part of a type: in another order everything would be compiled again.
+      return [tree.unflatten(structure, next) as Params, inOrderOf(state, nextState)];
     },
   };
 }
 
-function checkFloat32(name: string, dtype: string): void {
-  if (dtype === "float32") return;
-  throw new TypeError(`${name}: updates of ${dtype}; allowed is float32`);
+/** @throws TypeError that names the first layer of another type */
+export function checkFloat32(
+  what: string,
+  { leaves, structure }: { leaves: readonly np.Array[]; structure: JsTreeDef },
+): void {
+  const index = leaves.findIndex(({ dtype }) => (dtype as string) !== "float32");
+  if (index < 0) return;
+  throw new TypeError(
+    `${what} ${shown(leafNames(structure)[index])}: expected float32, got ${leaves[index]!.dtype}`,
+  );
 }
 
 function weightsLike(
@@ -81,13 +94,15 @@ function weightsLike(
   shapes: readonly LayerShape[],
   structure: JsTreeDef,
 ): np.Array[] {
-  const weights = subtreesAt(`${name}: params`, structure, params) as np.Array[];
-  flattenArrays(`${name}: params`, weights);
+  const what = `${name}: params`;
+  const weights = subtreesAt(what, structure, params) as np.Array[];
+  flattenArrays(what, weights);
+  checkFloat32(what, { leaves: weights, structure });
   weights.forEach(({ shape }, index) => {
     const { name: layer, shape: expected } = shapes[index]!;
     if (shape.join() !== expected.join()) {
       throw new RangeError(
-        `${name}: layer "${layer}": params have shape [${shape.join(", ")}], updates [${expected.join(", ")}]; allowed are equal shapes`,
+        `${what}: layer ${shown(layer)}: expected the shape of its update, [${expected.join(", ")}], got [${shape.join(", ")}]`,
       );
     }
   });
@@ -98,7 +113,7 @@ function weightsLike(
 export function requiredWeights(name: string, { weights }: FlatStep): readonly np.Array[] {
   if (weights !== null) return weights;
   throw new TypeError(
-    `${name}: params are missing; allowed is update(updates, state, params), as the weights count here`,
+    `${name}: params are missing: expected update(updates, state, params), as the weights count here`,
   );
 }
 
@@ -107,28 +122,33 @@ export function requiredWeights(name: string, { weights }: FlatStep): readonly n
  *
  * Source: `optax.chain`.
  */
-export function chain(...transformations: GradientTransformation[]): GradientTransformation {
+export function chain<States extends OptState[]>(
+  ...transformations: { [Index in keyof States]: GradientTransformation<States[Index]> }
+): GradientTransformation<States> {
+  const parts = transformations as GradientTransformation[];
   return {
     init(params) {
-      const states = transformations.map((each) => each.init(tree.ref(params)));
+      const states = parts.map((each) => each.init(tree.ref(params)));
       tree.dispose(params);
-      return states;
+      return states as States;
     },
-    update<Params extends ArrayTree>(updates: Params, state: OptState, params?: Params) {
-      if (!Array.isArray(state) || state.length !== transformations.length) {
+    update<Params extends ArrayTree>(updates: Params, state: States, params?: Params) {
+      // From outside it may be anything.
+      const given: unknown = state;
+      if (!Array.isArray(given) || given.length !== parts.length) {
         throw new TypeError(
-          `chain: got ${Array.isArray(state) ? `${String(state.length)} states` : "no list of states"}; allowed are ${String(transformations.length)}, as init returned them`,
+          `chain: state: expected a list of ${String(parts.length)}, as init returned it, got ${shown(given)}`,
         );
       }
       let passed = updates;
-      const states = transformations.map((each, index) => {
-        const given = params === undefined ? undefined : tree.ref(params);
-        const [next, nextState] = each.update(passed, state[index]!, given);
+      const states = parts.map((each, index) => {
+        const kept = params === undefined ? undefined : tree.ref(params);
+        const [next, nextState] = each.update(passed, state[index]!, kept);
         passed = next;
         return nextState;
       });
       tree.dispose(params);
-      return [passed, states];
+      return [passed, states as States];
     },
   };
 }

@@ -134,6 +134,19 @@ export function unflattened(structure: JsTreeDef, subtrees: readonly ArrayTree[]
   return tree.unflatten(structure, subtrees as readonly np.Array[]);
 }
 
+/** A tree with the keys of its objects in the order that they have in another tree of the same structure. */
+export function inOrderOf<Tree extends ArrayTree>(pattern: ArrayTree, value: Tree): Tree {
+  if (isArray(pattern) || isArray(value)) return value;
+  if (Array.isArray(pattern) && Array.isArray(value)) {
+    return value.map((each, index) => inOrderOf(pattern[index]!, each)) as ArrayTree as Tree;
+  }
+  const [first, second] = [pattern, value] as Record<string, ArrayTree>[];
+  const keys = Object.keys(first!);
+  return Object.fromEntries(
+    keys.map((key) => [key, inOrderOf(first![key]!, second![key]!)]),
+  ) as ArrayTree as Tree;
+}
+
 /** The key of a child of a list or an object. */
 function keyOf(structure: JsTreeDef, index: number): string {
   const keys: unknown = structure.nodeMetadata;

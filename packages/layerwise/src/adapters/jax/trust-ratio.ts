@@ -7,17 +7,18 @@ import { ruleOf } from "../../decide/trust-ratio.js";
 import type { TrustRatio } from "../../decide/trust-ratio.js";
 import { DEFAULTS, resolveOptions } from "../../options/options.js";
 import type { TrustRatioOption } from "../../options/options.js";
-import { computedOnce } from "./compiled.js";
-import { trustRatioOf, usesLearningRate, usesUpdateNorm } from "./decide.js";
+import { isSmall } from "./compiled.js";
+import { trustRatioOf, usesGradientNorm, usesLearningRate } from "./decide.js";
 import type { ArrayRate } from "./decide.js";
-import { checkRate, rateAt } from "./learning-rate.js";
-import type { ArraySchedule } from "./learning-rate.js";
+import { checkRate, initialRateState, takenRate } from "./learning-rate.js";
+import type { ArraySchedule, RateState } from "./learning-rate.js";
 import { maskedLayers } from "./masks.js";
 import type { Mask } from "./masks.js";
-import { normOf, normsOf } from "./norms.js";
-import { int32 } from "./scalars.js";
+import { normsOf } from "./norms.js";
+import { checkEmpty } from "./states.js";
 import { overTrees, requiredWeights } from "./transformation.js";
 import type { FlatStep, GradientTransformation } from "./transformation.js";
+import { grouped, scaled } from "./vectors.js";
 
 /** d = g + λ·w, 0 where `zeros` says so. Consumes the gradient; borrows the rest. */
 export function decayed(
@@ -31,31 +32,35 @@ export function decayed(
   return zeros === null ? direction : numpy.where(zeros.ref, 0, direction);
 }
 
-/** What the ratio of a layer is taken from, beside the rule. All arrays are borrowed. */
+/** What the ratios of layers with one rule are taken from, beside the rule. All arrays are borrowed. */
 export interface Adaptation extends StepFactors<ArrayRate> {
-  readonly weights: np.Array;
-  /** ‖c·g‖, made anew by each call. */
+  /** The layers' weights. */
+  readonly weights: readonly np.Array[];
+  /** u of each layer, or d under a rule that goes before the momentum. */
+  readonly updates: readonly np.Array[];
+  /** ‖c·g‖ [layers], made anew by each call. */
   readonly gradient: () => np.Array;
-  /** u, or d under a rule that goes before the momentum. */
-  readonly update: np.Array;
-  /** ‖w‖, and ‖u‖ or ‖d‖ where the rule asks for it, if they are known. */
+  /** ‖w‖, and ‖u‖ or ‖d‖ where the rule asks for it, if they are known: vectors [layers]. */
   readonly known: readonly np.Array[] | null;
 }
 
-/** r of a layer, or null where it is 1 whatever the norms are. */
-export function layerRatio(
+/** r of each layer [layers], or null where it is 1 whatever the norms are. */
+export function ratiosOf(
   rule: TrustRatio,
-  { weights, update, gradient, known, ...factors }: Adaptation,
+  { weights, updates, gradient, known, ...factors }: Adaptation,
 ): np.Array | null {
-  const both =
+  const { weights: usesWeights, update } = ruleOf(rule).measures(rule);
+  if (!usesWeights) return null;
+  const [weightNorm, updateNorm] =
     known?.map(({ ref }) => ref) ??
-    (usesUpdateNorm(rule) ? normsOf([weights.ref, update.ref]) : null);
-  const norms = {
-    weight: () => both?.[0] ?? normOf(weights.ref),
-    gradient,
-    update: () => both![1]!,
-  };
-  return trustRatioOf(rule, norms, factors);
+    normsOf(
+      weights.map(({ ref }, index) => (update === "nothing" ? [ref] : [ref, updates[index]!.ref])),
+    );
+  return trustRatioOf(
+    rule,
+    { weight: () => weightNorm!, gradient, update: () => updateNorm! },
+    factors,
+  );
 }
 
 /** Options of {@link scaleByTrustRatio}. */
@@ -92,7 +97,9 @@ const TRUST_RATIO_NAMES = [
  *
  * @throws TypeError or RangeError that names the option, the value and what is allowed
  */
-export function scaleByTrustRatio(options: TrustRatioOptions = {}): GradientTransformation {
+export function scaleByTrustRatio(
+  options: TrustRatioOptions = {},
+): GradientTransformation<RateState> {
   const given = checkObject("scaleByTrustRatio: options", options);
   checkNames("scaleByTrustRatio: options", given, TRUST_RATIO_NAMES);
   const { lr, trustRatioMask = true, weightDecayMask = true, ...others } = options;
@@ -103,35 +110,64 @@ export function scaleByTrustRatio(options: TrustRatioOptions = {}): GradientTran
       `weightDecay: got ${String(weightDecay)} with the rule ${shown(rule.rule)}; allowed is 0 there: put addDecayedWeights(${String(weightDecay)}) before the momentum`,
     );
   }
-  const rate = usesLearningRate(rule) ? checkRate(lr) : null;
-  return overTrees("scaleByTrustRatio", {
-    init: () => (rate === null ? [] : { count: int32(0) }),
+  // Without it, no rate.
+  const rate = usesLearningRate(rule) ? checkRate(lr) : 0;
+  return overTrees<RateState>("scaleByTrustRatio", {
+    init: () => initialRateState(rate),
     update(step, state) {
+      const { learningRate, next: nextState } = takenRate("scaleByTrustRatio", rate, state);
       const weights = requiredWeights("scaleByTrustRatio", step);
       const adapts = masked("trustRatioMask", trustRatioMask, step);
       const decays = masked("weightDecayMask", weightDecayMask, step);
-      const count = rate === null ? null : (state as { count: np.Array }).count;
-      const learningRate = rate === null ? null : rateAt(rate, count!.ref);
-      const scaled = step.updates.map((gradient, index) => {
-        const ownDecay = decays[index] === true ? weightDecay : 0;
-        const ownRule = adapts[index] === true ? rule : NO_RULE;
-        const update = decayed(gradient.ref, weights[index]!, ownDecay, null);
-        const ratio = layerRatio(ownRule, {
-          weights: weights[index]!,
-          update,
-          known: null,
-          gradient: () => normOf(gradient.ref),
-          learningRate: () => learningRate!.ref,
-          weightDecay: ownDecay,
-        });
-        gradient.dispose();
-        weights[index]!.dispose();
-        return ratio === null ? update : update.mul(computedOnce(ratio));
-      });
-      learningRate?.dispose();
-      return [scaled, count === null ? [] : { count: count.add(int32(1)) }];
+      const layers = step.updates.map((gradient, index): AdaptedLayer => ({
+        gradient,
+        weights: weights[index]!,
+        rule: adapts[index] === true ? rule : NO_RULE,
+        weightDecay: decays[index] === true ? weightDecay : 0,
+      }));
+      const next: np.Array[] = [];
+      for (const { items, positions } of grouped(layers, keyOf)) {
+        const updates = adapted(items, () => learningRate.ref);
+        positions.forEach((position, index) => (next[position] = updates[index]!));
+      }
+      learningRate.dispose();
+      return [next, nextState];
     },
   });
+}
+
+interface AdaptedLayer {
+  readonly gradient: np.Array;
+  readonly weights: np.Array;
+  readonly rule: TrustRatio;
+  readonly weightDecay: number;
+}
+
+/** Layers whose ratios are decided as one vector. */
+function keyOf({ gradient, rule, weightDecay }: AdaptedLayer): string {
+  return [rule.rule, weightDecay, isSmall(gradient)].join();
+}
+
+/** Updates times r, of layers that are decided together. Consumes their arrays. */
+function adapted(layers: readonly AdaptedLayer[], learningRate: ArrayRate): np.Array[] {
+  const { rule, weightDecay } = layers[0]!;
+  const gradientNorm = usesGradientNorm(rule)
+    ? normsOf(layers.map(({ gradient }) => [gradient.ref]))[0]!
+    : null;
+  const updates = layers.map(({ gradient, weights }) =>
+    decayed(gradient, weights, weightDecay, null),
+  );
+  const ratios = ratiosOf(rule, {
+    weights: layers.map(({ weights }) => weights),
+    updates,
+    known: null,
+    gradient: () => gradientNorm!.ref,
+    learningRate,
+    weightDecay,
+  });
+  gradientNorm?.dispose();
+  for (const { weights } of layers) weights.dispose();
+  return ratios === null ? updates : scaled(updates, ratios);
 }
 
 /** What masked layers have. */
@@ -162,11 +198,12 @@ export function placementOf(rule: TrustRatio): "classic" | "before" | "after" {
 export function addDecayedWeights(
   weightDecay: number = DEFAULTS.weightDecay,
   mask: Mask = true,
-): GradientTransformation {
+): GradientTransformation<[]> {
   checkNonNegative("weightDecay", weightDecay);
-  return overTrees("addDecayedWeights", {
+  return overTrees<[]>("addDecayedWeights", {
     init: () => [],
-    update(step) {
+    update(step, state) {
+      checkEmpty("addDecayedWeights: state", state);
       const weights = requiredWeights("addDecayedWeights", step);
       const decays = masked("addDecayedWeights: mask", mask, step);
       const added = step.updates.map((gradient, index) =>

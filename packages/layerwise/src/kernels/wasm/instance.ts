@@ -1,6 +1,6 @@
 /** From the inlined bytes to running kernels over a memory, synchronously: in Node and on a page's main thread. */
 import { wasmHex } from "./binary.generated.js";
-import { isShared } from "./memory/heap.js";
+import type { Heap } from "./memory/heap.js";
 
 /** The exports of assembly/index.ts. */
 export interface KernelExports {
@@ -53,8 +53,8 @@ function moduleFor(shared: boolean): WebAssembly.Module {
  *
  * @throws WebAssembly.CompileError on an engine without WebAssembly SIMD
  */
-export function instantiate(memory: WebAssembly.Memory): KernelInstance {
-  const module = moduleFor(isShared(memory));
+export function instantiate({ memory, isShared }: Heap): KernelInstance {
+  const module = moduleFor(isShared);
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   return { module, exports: instance.exports as unknown as KernelExports };
 }

@@ -6,6 +6,7 @@ import type { BLOCK_SIZE } from "../../state/codebook.js";
 import { addSums, NO_SUMS } from "../kernel.js";
 import type { KernelTask, SumsOfSquares, CHUNK_SIZE } from "../kernel.js";
 import * as constants from "./constants.generated.js";
+import { HeapArray } from "./memory/allocation.js";
 import type { Allocation } from "./memory/allocation.js";
 
 export type Pass = "measure" | "apply";
@@ -21,6 +22,9 @@ const MOST_CHUNKS = 4096;
 /** Where the job's parts lie in its allocation. */
 const LAYERS_AT = 64;
 const SUMS_AT = LAYERS_AT + MOST_LAYERS * constants.layerBytes;
+
+/** Float64 words of a chunk's sums. */
+const WORDS = constants.sumsBytes / 8;
 
 /** Bytes of a job with its layers and sums. */
 export const JOB_BYTES = SUMS_AT + MOST_CHUNKS * constants.sumsBytes;
@@ -48,21 +52,30 @@ export interface PlacedTask {
 }
 
 export class Job {
-  readonly #area: Allocation;
-  readonly #at: number;
+  readonly address: number;
+  readonly #words: HeapArray<Int32Array>;
+  readonly #counter: HeapArray<BigInt64Array>;
+  readonly #layers: HeapArray<DataView>;
+  readonly #sums: HeapArray<Float64Array>;
   #number = 0n;
   #tasks: readonly PlacedTask[] = [];
   #chunks = 0;
 
   /** @param at where the job starts in the area: a multiple of 64 with {@link JOB_BYTES} behind it */
   constructor(area: Allocation, at: number) {
-    this.#area = area;
-    this.#at = at;
+    const { heap } = area;
+    this.address = area.address + at;
+    this.#words = new HeapArray(heap, () => area.view(Int32Array, constants.jobBytes / 4, at));
+    this.#counter = new HeapArray(heap, () =>
+      area.view(BigInt64Array, 1, at + constants.jobCounter),
+    );
+    this.#layers = new HeapArray(heap, () =>
+      area.view(DataView, MOST_LAYERS * constants.layerBytes, at + LAYERS_AT),
+    );
+    this.#sums = new HeapArray(heap, () =>
+      area.view(Float64Array, MOST_CHUNKS * WORDS, at + SUMS_AT),
+    );
     this.#setCounter(CLOSED);
-  }
-
-  get address(): number {
-    return this.#area.address + this.#at;
   }
 
   /** Writes a job for so many threads and opens it to all. */
@@ -70,7 +83,7 @@ export class Job {
     this.#setCounter(CLOSED); // a job that could not be joined was not closed
     this.#tasks = tasks;
     this.#chunks = this.#writeLayers(tasks);
-    const words = this.#area.view(Int32Array, constants.jobBytes / 4, this.#at);
+    const words = this.#words.view;
     words[constants.jobChunks / 4] = this.#chunks;
     words[constants.jobLayerCount / 4] = tasks.length;
     words[constants.jobLayers / 4] = this.address + LAYERS_AT;
@@ -87,8 +100,7 @@ export class Job {
   }
 
   get doneCount(): number {
-    const words = this.#area.view(Int32Array, constants.jobBytes / 4, this.#at);
-    return Atomics.load(words, constants.jobDone / 4);
+    return Atomics.load(this.#words.view, constants.jobDone / 4);
   }
 
   get isDone(): boolean {
@@ -102,7 +114,7 @@ export class Job {
    */
   close(before: SumsOfSquares): SumsOfSquares[] {
     this.#setCounter(CLOSED);
-    const values = this.#area.view(Float64Array, this.#chunks * WORDS, this.#at + SUMS_AT);
+    const values = this.#sums.view;
     let at = 0;
     const sums = this.#tasks.map(({ task, size }, index) => {
       let total = index === 0 ? before : NO_SUMS;
@@ -121,14 +133,13 @@ export class Job {
 
   /** The job's number and the next chunk in one word, which a thread compares as a whole: assembly/job.ts. */
   #setCounter(chunk: bigint): void {
-    const counter = this.#area.view(BigInt64Array, 1, this.#at + constants.jobCounter);
-    Atomics.store(counter, 0, BigInt.asIntN(64, (this.#number << 32n) | chunk));
+    const counter = BigInt.asIntN(64, (this.#number << 32n) | chunk);
+    Atomics.store(this.#counter.view, 0, counter);
   }
 
   /** @returns the number of chunks */
   #writeLayers(tasks: readonly PlacedTask[]): number {
-    const { buffer, byteOffset } = this.#area.view(Uint8Array, 0, this.#at + LAYERS_AT);
-    const view = new DataView(buffer, byteOffset, tasks.length * constants.layerBytes);
+    const view = this.#layers.view;
     let firstChunk = 0;
     tasks.forEach((placed, index) => {
       writeLayer(view, index * constants.layerBytes, placed, firstChunk);
@@ -138,15 +149,17 @@ export class Job {
   }
 }
 
-/** Float64 words of a chunk's sums. */
-const WORDS = constants.sumsBytes / 8;
-
 function chunkCount(size: number): number {
   return Math.ceil(size / CHUNK);
 }
 
 /** Tasks in the parts that fit a job each. A task that is cut goes on at the start of the next part. */
-export function* jobParts(tasks: readonly PlacedTask[]): Generator<readonly PlacedTask[]> {
+export function jobParts(tasks: readonly PlacedTask[]): Iterable<readonly PlacedTask[]> {
+  const chunks = tasks.reduce((sum, { size }) => sum + chunkCount(size), 0);
+  return tasks.length <= MOST_LAYERS && chunks <= MOST_CHUNKS ? [tasks] : cutParts(tasks);
+}
+
+function* cutParts(tasks: readonly PlacedTask[]): Generator<readonly PlacedTask[]> {
   let part: PlacedTask[] = [];
   let room = MOST_CHUNKS;
   for (const task of tasks) {

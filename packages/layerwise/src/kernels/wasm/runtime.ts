@@ -13,7 +13,6 @@ import type { Pass } from "./job.js";
 import type { Allocation } from "./memory/allocation.js";
 import { allocateMomentumIn } from "./memory/heap-momentum.js";
 import type { HeapMomentum } from "./memory/heap-momentum.js";
-import { isShared } from "./memory/heap.js";
 import { createSharedHeap, createUnsharedHeap } from "./memory/own-heap.js";
 import { MOST_CHUNKS, touches } from "./memory/staging.js";
 import { ThreadPool } from "./thread-pool.js";
@@ -45,7 +44,7 @@ export class WasmRuntime implements PassRunner {
    */
   allocateFloat32(length: number): Allocation | null {
     const { heap } = this.#main;
-    return isShared(heap.memory) ? heap.allocate(4 * length) : null;
+    return heap.isShared ? heap.allocate(4 * length) : null;
   }
 
   allocateMomentum(
@@ -82,7 +81,7 @@ export class WasmRuntime implements PassRunner {
   /** Where layers pass through with the caller's thread alone. */
   get #alone(): Workspace {
     if (this.#unshared === undefined) {
-      this.#unshared = isShared(this.#main.heap.memory) ? unsharedWorkspace() : null;
+      this.#unshared = this.#main.heap.isShared ? unsharedWorkspace() : null;
     }
     return this.#unshared ?? this.#main;
   }

@@ -9,7 +9,6 @@
 import { warnOnce } from "../../warn.js";
 import { scratchBytes } from "./constants.generated.js";
 import type { Allocation } from "./memory/allocation.js";
-import { isShared } from "./memory/heap.js";
 import { canShareMemory, EPOCH, GENERATION, HELPERS, startWorker } from "./worker-host.js";
 import type { Helpers, Workspace } from "./workspace.js";
 
@@ -48,7 +47,7 @@ export class ThreadPool {
 
   constructor(workspace: Workspace) {
     this.#workspace = workspace;
-    this.#isCapable = isShared(workspace.heap.memory) && canShareMemory();
+    this.#isCapable = workspace.heap.isShared && canShareMemory();
   }
 
   /** The most threads that a job of some size uses, the caller's own included, up to so many. */

@@ -47,7 +47,7 @@ export class Workspace {
    */
   constructor(heap: Heap) {
     this.heap = heap;
-    this.instance = instantiate(heap.memory);
+    this.instance = instantiate(heap);
     const sizes = {
       tables: tableBytes,
       scratch: scratchBytes,

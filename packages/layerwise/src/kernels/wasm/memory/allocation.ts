@@ -1,9 +1,10 @@
 /** A part of a heap that has an owner. */
 import type { Heap } from "./heap.js";
 
-export interface ArrayType<A> {
+interface ArrayType<A> {
   new (buffer: ArrayBufferLike, offset: number, length: number): A;
-  readonly BYTES_PER_ELEMENT: number;
+  /** 1 for a DataView, which has none. */
+  readonly BYTES_PER_ELEMENT?: number;
 }
 
 /**
@@ -11,7 +12,7 @@ export interface ArrayType<A> {
  * not kept across anything that may allocate, since growth detaches views of unshared memory.
  */
 export class Allocation {
-  readonly #heap: Heap;
+  readonly heap: Heap;
   readonly #free: (address: number) => void;
   readonly address: number;
   readonly bytes: number;
@@ -23,7 +24,7 @@ export class Allocation {
     free: (address: number) => void,
     range: { address: number; bytes: number },
   ) {
-    this.#heap = heap;
+    this.heap = heap;
     this.#free = free;
     this.address = range.address;
     this.bytes = range.bytes;
@@ -37,12 +38,12 @@ export class Allocation {
    */
   view<A>(type: ArrayType<A>, length: number, offset = 0): A {
     if (this.#isFreed) throw new Error("kernels' memory: expected memory in use, got freed memory");
-    if (offset + length * type.BYTES_PER_ELEMENT > this.bytes) {
+    if (offset + length * (type.BYTES_PER_ELEMENT ?? 1) > this.bytes) {
       throw new RangeError(
         `kernels' memory: expected a view of at most ${String(this.bytes)} bytes, got ${String(length)} elements from ${String(offset)}`,
       );
     }
-    return new type(this.#heap.buffer, this.address + offset, length);
+    return new type(this.heap.buffer, this.address + offset, length);
   }
 
   /** @throws Error when it was freed before */
@@ -50,5 +51,24 @@ export class Allocation {
     if (this.#isFreed) throw new Error("kernels' memory: expected memory in use, got freed memory");
     this.#isFreed = true;
     this.#free(this.address);
+  }
+}
+
+/** An array in an allocation. Its view is kept while the heap's buffer is the same, and taken anew when that has grown. */
+export class HeapArray<A extends ArrayBufferView> {
+  readonly #heap: Heap;
+  readonly #take: () => A;
+  #view: A;
+
+  /** @param take makes the view: of an allocation in the heap */
+  constructor(heap: Heap, take: () => A) {
+    this.#heap = heap;
+    this.#take = take;
+    this.#view = take();
+  }
+
+  get view(): A {
+    if (this.#view.buffer !== this.#heap.buffer) this.#view = this.#take();
+    return this.#view;
   }
 }

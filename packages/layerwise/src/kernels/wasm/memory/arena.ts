@@ -1,6 +1,6 @@
 /** Allocation in a memory of our own, which grows as it is needed. */
 import { FreeRanges } from "./free-ranges.js";
-import { ALIGNMENT, Heap, isShared } from "./heap.js";
+import { ALIGNMENT, Heap } from "./heap.js";
 
 const PAGE = 65536;
 
@@ -32,7 +32,7 @@ export class Arena extends Heap {
   }
 
   holds({ buffer }: Float32Array | Uint8Array): boolean {
-    return buffer === this.#newest || (isShared(this.memory) && this.#buffers.has(buffer));
+    return buffer === this.#newest || (this.isShared && this.#buffers.has(buffer));
   }
 
   protected take(bytes: number): number | null {

@@ -1,5 +1,5 @@
 /** The memory of another WebAssembly program, where kernels reach its arrays without a copy. */
-import { ALIGNMENT, Heap, isShared } from "./heap.js";
+import { ALIGNMENT, Heap } from "./heap.js";
 
 /** A memory, and the allocator of the program that it belongs to. */
 export interface ForeignMemory {
@@ -24,7 +24,7 @@ export class ForeignHeap extends Heap {
   /** One object as long as the memory does not grow: engines may make others of shared memory at any time. */
   get buffer(): ArrayBufferLike {
     const { buffer } = this.memory;
-    const isSame = isShared(this.memory) && buffer.byteLength === this.#buffer.byteLength;
+    const isSame = this.isShared && buffer.byteLength === this.#buffer.byteLength;
     if (!isSame) this.#buffer = buffer;
     return this.#buffer;
   }

@@ -1,32 +1,9 @@
 /** Momentum in a heap that kernels reach without copying. */
 import { blockCount } from "../../../state/blockwise.js";
 import type { BlockwiseMomentum, Float32Momentum, Momentum } from "../../../state/momentum.js";
-import type { Allocation, ArrayType } from "./allocation.js";
+import { HeapArray } from "./allocation.js";
+import type { Allocation } from "./allocation.js";
 import type { Heap } from "./heap.js";
-
-/** An array in an allocation. Its view is taken anew when the heap has grown. */
-class HeapArray<A extends Float32Array | Uint8Array> {
-  readonly #heap: Heap;
-  readonly #allocation: Allocation;
-  readonly #type: ArrayType<A>;
-  readonly #length: number;
-  #view: A;
-
-  constructor(heap: Heap, allocation: Allocation, type: ArrayType<A>, length: number) {
-    this.#heap = heap;
-    this.#allocation = allocation;
-    this.#type = type;
-    this.#length = length;
-    this.#view = allocation.view(type, length);
-  }
-
-  get view(): A {
-    if (this.#view.buffer !== this.#heap.buffer) {
-      this.#view = this.#allocation.view(this.#type, this.#length);
-    }
-    return this.#view;
-  }
-}
 
 /** Momentum that lies in a heap, to be freed once. */
 export type HeapMomentum = Momentum & { free(): void };
@@ -36,9 +13,9 @@ class HeapFloat32 implements Float32Momentum {
   readonly #allocation: Allocation;
   readonly #values: HeapArray<Float32Array>;
 
-  constructor(heap: Heap, allocation: Allocation, size: number) {
+  constructor(allocation: Allocation, size: number) {
     this.#allocation = allocation;
-    this.#values = new HeapArray(heap, allocation, Float32Array, size);
+    this.#values = new HeapArray(allocation.heap, () => allocation.view(Float32Array, size));
   }
 
   get values(): Float32Array {
@@ -52,14 +29,15 @@ class HeapFloat32 implements Float32Momentum {
 
 class HeapBlockwise implements BlockwiseMomentum {
   readonly kind = "blockwise";
-  readonly #allocations: readonly [Allocation, Allocation];
+  readonly #allocations: readonly Allocation[];
   readonly #codes: HeapArray<Uint8Array>;
   readonly #absmax: HeapArray<Float32Array>;
 
-  constructor(heap: Heap, allocations: readonly [Allocation, Allocation], size: number) {
-    this.#allocations = allocations;
-    this.#codes = new HeapArray(heap, allocations[0], Uint8Array, size);
-    this.#absmax = new HeapArray(heap, allocations[1], Float32Array, blockCount(size));
+  constructor(codes: Allocation, absmax: Allocation, size: number) {
+    this.#allocations = [codes, absmax];
+    this.#codes = new HeapArray(codes.heap, () => codes.view(Uint8Array, size));
+    const blocks = blockCount(size);
+    this.#absmax = new HeapArray(absmax.heap, () => absmax.view(Float32Array, blocks));
   }
 
   get codes(): Uint8Array {
@@ -83,11 +61,11 @@ export function allocateMomentumIn(
 ): HeapMomentum | null {
   if (kind === "float32") {
     const values = heap.allocate(4 * size);
-    return values === null ? null : new HeapFloat32(heap, values, size);
+    return values === null ? null : new HeapFloat32(values, size);
   }
   const codes = heap.allocate(size);
   const absmax = heap.allocate(4 * blockCount(size));
-  if (codes !== null && absmax !== null) return new HeapBlockwise(heap, [codes, absmax], size);
+  if (codes !== null && absmax !== null) return new HeapBlockwise(codes, absmax, size);
   codes?.free();
   absmax?.free();
   return null;

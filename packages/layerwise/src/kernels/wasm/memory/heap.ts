@@ -6,10 +6,14 @@ export const ALIGNMENT = 64;
 
 export abstract class Heap {
   readonly memory: WebAssembly.Memory;
+  /** Threads can work on it, and its views outlive its growth. */
+  readonly isShared: boolean;
   #isPinned = false;
 
   constructor(memory: WebAssembly.Memory) {
     this.memory = memory;
+    // By name: pages that are not cross-origin isolated have shared memory, and no global SharedArrayBuffer.
+    this.isShared = Object.prototype.toString.call(memory.buffer) === "[object SharedArrayBuffer]";
   }
 
   /** The bytes of the memory as it is now; do not keep it. */
@@ -46,7 +50,7 @@ export abstract class Heap {
   /** Runs a pass, which holds views: unshared memory must not grow, so nothing may be allocated in it. */
   pinned<Result>(pass: () => Result): Result {
     const wasPinned = this.#isPinned;
-    this.#isPinned = !isShared(this.memory);
+    this.#isPinned = !this.isShared;
     try {
       return pass();
     } finally {
@@ -64,10 +68,4 @@ export function allocateOrThrow(heap: Heap, bytes: number): Allocation {
     );
   }
   return allocation;
-}
-
-/** Threads can work on it, and its views outlive its growth. */
-export function isShared({ buffer }: WebAssembly.Memory): boolean {
-  // By name: pages that are not cross-origin isolated have shared memory, and no global SharedArrayBuffer.
-  return Object.prototype.toString.call(buffer) === "[object SharedArrayBuffer]";
 }
