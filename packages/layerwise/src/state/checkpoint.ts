@@ -6,7 +6,6 @@ import {
   checkFields,
   checkObject,
   checkShape,
-  checkText,
   refusal,
   shown,
   shownShape,
@@ -94,12 +93,13 @@ function checkedExtras(given: unknown): CheckedExtras {
   const { tensors = {}, metadata = {} } = checkFields("extras", given, ["tensors", "metadata"]);
   const texts = checkObject("metadata", metadata);
   for (const [name, text] of Object.entries(texts)) {
-    checkText("metadata", name);
     if (RESERVED.includes(name)) {
       const expected = `a name other than ${RESERVED.join(", ")}`;
       throw new RangeError(refusal("metadata", name, expected));
     }
-    checkText(`metadata: ${shown(name)}`, text);
+    if (typeof text !== "string") {
+      throw new TypeError(refusal(`metadata: ${shown(name)}`, text, "a string"));
+    }
   }
   return {
     tensors: Object.entries(checkObject("tensors", tensors)).map(([name, tensor]) => [
@@ -111,7 +111,6 @@ function checkedExtras(given: unknown): CheckedExtras {
 }
 
 function checkedTensor(name: string, value: unknown): Tensor {
-  checkText("tensors", name);
   if (name.startsWith(PREFIX) || name.startsWith("__")) {
     const expected = `a name that starts with neither ${shown(PREFIX)} nor "__"`;
     throw new RangeError(refusal("tensors", name, expected));

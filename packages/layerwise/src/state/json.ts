@@ -23,7 +23,7 @@ const MOST_NAMES = 2 ** 18;
  * @throws RangeError that says what is wrong
  */
 export function parseJson(what: string, text: string): unknown {
-  scan(what, text);
+  checkJson(what, text);
   try {
     return JSON.parse(text);
   } catch {
@@ -35,8 +35,11 @@ function noJson(what: string): RangeError {
   return new RangeError(`${what}: expected JSON, got text that does not parse`);
 }
 
-/** Refuses depth, names that stand twice and lone surrogates; all else that is wrong is left to JSON.parse. */
-function scan(what: string, text: string): void {
+/**
+ * Refuses depth, too many names, names that stand twice and lone surrogates; all else that is wrong is left to
+ * JSON.parse.
+ */
+export function checkJson(what: string, text: string): void {
   /** The names so far of each object that is open; null for an array. */
   const open: (Set<string> | null)[] = [];
   for (let at = 0; at < text.length; at++) {

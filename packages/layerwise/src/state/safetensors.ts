@@ -4,7 +4,7 @@
  * Source: https://github.com/huggingface/safetensors, "Format". Readable by Python's `safetensors`.
  */
 import { checkObject, checkShape, shown, shownShape } from "../check.js";
-import { parseJson } from "./json.js";
+import { checkJson, parseJson } from "./json.js";
 
 export type TensorData = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
 
@@ -47,23 +47,22 @@ function dtypeOf(data: TensorData): Dtype {
 /**
  * Writes a file. Wide elements come first, so that every tensor is aligned to its element.
  *
- * @throws RangeError when names and metadata need a header of more than 16 MiB
+ * @throws RangeError for names and metadata that {@link decodeSafetensors} would not read: with lone surrogates, or in
+ *   a header of more than 16 MiB
  */
 export function encodeSafetensors({ tensors, metadata }: Safetensors): Uint8Array<ArrayBuffer> {
   const sorted = [...tensors].sort(
     ([, a], [, b]) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT,
   );
-  const header: Record<string, unknown> = { [METADATA]: metadata };
   let end = 0;
-  for (const [name, { shape, data }] of sorted) {
+  const entries = sorted.map(([name, { shape, data }]) => {
+    if (name === METADATA) refuse(`tensor ${shown(name)}: expected another name`);
     const start = end;
     end += data.byteLength;
-    header[name] = { dtype: dtypeOf(data), shape, data_offsets: [start, end] };
-  }
-  const text = new TextEncoder().encode(JSON.stringify(header));
+    return [name, { dtype: dtypeOf(data), shape, data_offsets: [start, end] }] as const;
+  });
+  const text = headerText(Object.fromEntries<unknown>([[METADATA, metadata], ...entries]));
   const headerBytes = Math.ceil(text.length / LENGTH_BYTES) * LENGTH_BYTES;
-  // What this library would not read it does not write.
-  checkHeaderBytes(headerBytes, MAX_HEADER_BYTES);
   const bytes = new Uint8Array(LENGTH_BYTES + headerBytes + end).fill(
     0x20,
     0,
@@ -76,6 +75,15 @@ export function encodeSafetensors({ tensors, metadata }: Safetensors): Uint8Arra
     bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
     offset += data.byteLength;
   }
+  return bytes;
+}
+
+/** What this library would not read it does not write. */
+function headerText(header: Readonly<Record<string, unknown>>): Uint8Array {
+  const text = JSON.stringify(header);
+  checkJson("safetensors: header", text);
+  const bytes = new TextEncoder().encode(text);
+  checkHeaderBytes(bytes.length, MAX_HEADER_BYTES);
   return bytes;
 }
 
