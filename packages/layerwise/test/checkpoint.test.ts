@@ -92,6 +92,13 @@ describe("a checkpoint", () => {
     }
   });
 
+  it("that was read can be written again, as state and extras in one", () => {
+    const bytes = encodeCheckpoint(savedState(), extras);
+    const decoded = decodeCheckpoint(bytes);
+    expectSameState(decodeCheckpoint(encodeCheckpoint(decoded, decoded)), decoded);
+    expect(decodeCheckpoint(encodeCheckpoint(decoded, decoded))).toEqual(decoded);
+  });
+
   it("keeps values of every kind: -0, denormals, NaN, infinities", () => {
     const data = Float32Array.of(-0, 2 ** -149, NaN, Infinity, -Infinity, 3.4e38);
     const bytes = encodeCheckpoint(savedState(), { tensors: { odd: { shape: [6], data } } });

@@ -89,8 +89,11 @@ interface CheckedExtras {
   metadata: Record<string, string>;
 }
 
+/** A decoded checkpoint is extras too: it has the state beside them. */
+const EXTRAS_NAMES = ["tensors", "metadata", "step", "layers"];
+
 function checkedExtras(given: unknown): CheckedExtras {
-  const { tensors = {}, metadata = {} } = checkFields("extras", given, ["tensors", "metadata"]);
+  const { tensors = {}, metadata = {} } = checkFields("extras", given, EXTRAS_NAMES);
   const texts = checkObject("metadata", metadata);
   for (const [name, text] of Object.entries(texts)) {
     if (RESERVED.includes(name)) {
