@@ -139,7 +139,7 @@ export function lars8bit(options: LarsOptions): GradientTransformation<LarsState
   const given = checkObject("options", options) as Partial<LarsOptions>;
   for (const bits of [given.optimBits, given.args?.optimBits]) {
     if (bits !== undefined && bits !== 8) {
-      throw new RangeError(`optimBits: got ${shown(bits)}; allowed is 8 under lars8bit`);
+      throw new RangeError(`optimBits: expected 8 under lars8bit, got ${shown(bits)}`);
     }
   }
   return named("lars8bit", { ...options, optimBits: 8 });
@@ -155,7 +155,7 @@ function resolveLars(options: LarsOptions): ResolvedLars {
   const given = checkObject("options", options);
   if (given.nonFinite === "throw") {
     throw new RangeError(
-      'nonFinite: got "throw"; allowed is "skip": compiled code can\'t throw, state.skipped counts such steps',
+      'nonFinite: expected "skip", got "throw": compiled code can\'t throw, state.skipped counts such steps',
     );
   }
   const { lr, weightDecayMask = true, trustRatioMask = true, ...others } = options;

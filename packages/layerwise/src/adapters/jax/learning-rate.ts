@@ -36,7 +36,7 @@ export function tabulated(schedule: Schedule, steps: number): ArraySchedule {
 export function checkRate(lr: unknown): number | ArraySchedule {
   if (typeof lr === "function") return lr as ArraySchedule;
   if (lr === undefined) {
-    throw new TypeError("lr is missing; allowed is a number ≥ 0 or a function of the step count");
+    throw new TypeError("lr: expected a number ≥ 0 or a function of the step count, got undefined");
   }
   return checkNonNegative("lr", lr);
 }
@@ -50,7 +50,7 @@ export function rateAt(lr: number | ArraySchedule, count: np.Array): np.Array {
   const rate: unknown = lr(count);
   if (isArray(rate) && rate.size === 1) return rate.reshape([]).astype(np.float32);
   throw new TypeError(
-    `lr: the schedule gave ${shown(rate)}; allowed is a scalar array, made from the step count, which is an array too: wrap a schedule of numbers in tabulated(schedule, steps)`,
+    `lr: expected a scalar array from the schedule, made from the step count, which is an array too, got ${shown(rate)}: wrap a schedule of numbers in tabulated(schedule, steps)`,
   );
 }
 

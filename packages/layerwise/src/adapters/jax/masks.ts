@@ -29,7 +29,7 @@ export function maskedLayers(
   return flags.map((flag, index) => {
     if (typeof flag === "boolean") return flag;
     throw new TypeError(
-      `${name} ${shown(layers[index]?.name)}: got ${shown(flag)}; allowed is true or false`,
+      `${name} ${shown(layers[index]?.name)}: expected true or false, got ${shown(flag)}`,
     );
   });
 }

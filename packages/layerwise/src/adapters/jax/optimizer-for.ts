@@ -105,7 +105,7 @@ function takenGradient(
   const values: unknown = isArray(gradient) ? gradient.dataSync() : gradient;
   if (values !== null && !(values instanceof Float32Array)) {
     throw new TypeError(
-      `gradients ${name}: got ${shown(values)}; allowed is a float32 array of jax-js, a Float32Array or null`,
+      `gradients ${name}: expected a float32 array of jax-js, a Float32Array or null, got ${shown(values)}`,
     );
   }
   // One of another length is for the step to refuse.
@@ -186,13 +186,13 @@ function hostLayers(params: JsTree<HostLeaf>): HostLayers {
 function copied(leaf: unknown, name: string): Parameter {
   if (!isArray(leaf)) {
     throw new TypeError(
-      `params ${shown(name)}: got ${shown(leaf)}; allowed is an array of jax-js or a Parameter`,
+      `params ${shown(name)}: expected an array of jax-js or a Parameter, got ${shown(leaf)}`,
     );
   }
   const { shape } = leaf;
   const values: unknown = leaf.dataSync();
   if (!(values instanceof Float32Array)) {
-    throw new TypeError(`params ${shown(name)}: got ${shown(values)}; allowed is float32`);
+    throw new TypeError(`params ${shown(name)}: expected float32, got ${shown(values)}`);
   }
   const parameter = Parameter.allocate(shape, { name });
   parameter.data.set(values);

@@ -52,7 +52,7 @@ export function flattenArrays(what: string, arrays: ArrayTree): FlatTree<np.Arra
   leaves.forEach((leaf: unknown, index) => {
     if (!isArray(leaf)) {
       throw new TypeError(
-        `${what} ${shown(names[index])}: got ${shown(leaf)}; allowed is an array of jax-js`,
+        `${what} ${shown(names[index])}: expected an array of jax-js, got ${shown(leaf)}`,
       );
     }
   });
@@ -62,7 +62,7 @@ export function flattenArrays(what: string, arrays: ArrayTree): FlatTree<np.Arra
 /** @throws TypeError for a tree without leaves */
 export function checkSomeLeaf(what: string, leaves: readonly unknown[]): void {
   if (leaves.length > 0) return;
-  throw new TypeError(`${what}: got a tree without arrays; allowed is at least one array`);
+  throw new TypeError(`${what}: expected at least one array, got a tree without arrays`);
 }
 
 /**
@@ -120,7 +120,7 @@ export function subtreesAt(
     !keys.every((key) => children.includes(key))
   ) {
     throw new TypeError(
-      `${what}: got ${shown(value)} with [${children.join(", ")}]; allowed is the structure of the parameters, [${keys.join(", ")}] there`,
+      `${what}: expected the structure of the parameters, [${keys.join(", ")}], got ${shown(value)} with [${children.join(", ")}]`,
     );
   }
   return structure.childTreedefs.flatMap((child, index) =>

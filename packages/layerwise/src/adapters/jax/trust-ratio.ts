@@ -107,7 +107,7 @@ export function scaleByTrustRatio(
   const { trustRatio: rule, weightDecay } = values;
   if (weightDecay !== 0 && placementOf(rule) === "after") {
     throw new RangeError(
-      `weightDecay: got ${String(weightDecay)} with the rule ${shown(rule.rule)}; allowed is 0 there: put addDecayedWeights(${String(weightDecay)}) before the momentum`,
+      `weightDecay: expected 0 with the rule ${shown(rule.rule)}, got ${String(weightDecay)}: put addDecayedWeights(${String(weightDecay)}) before the momentum`,
     );
   }
   // Without it, no rate.

@@ -63,16 +63,16 @@ export class Job {
 
   /** @param at where the job starts in the area: a multiple of 64 with {@link JOB_BYTES} behind it */
   constructor(area: Allocation, at: number) {
-    const { heap } = area;
+    const { memory } = area;
     this.address = area.address + at;
-    this.#words = new HeapArray(heap, () => area.view(Int32Array, constants.jobBytes / 4, at));
-    this.#counter = new HeapArray(heap, () =>
+    this.#words = new HeapArray(memory, () => area.view(Int32Array, constants.jobBytes / 4, at));
+    this.#counter = new HeapArray(memory, () =>
       area.view(BigInt64Array, 1, at + constants.jobCounter),
     );
-    this.#layers = new HeapArray(heap, () =>
+    this.#layers = new HeapArray(memory, () =>
       area.view(DataView, MOST_LAYERS * constants.layerBytes, at + LAYERS_AT),
     );
-    this.#sums = new HeapArray(heap, () =>
+    this.#sums = new HeapArray(memory, () =>
       area.view(Float64Array, MOST_CHUNKS * WORDS, at + SUMS_AT),
     );
     this.#setCounter(CLOSED);

@@ -1,5 +1,10 @@
 /** A part of a heap that has an owner. */
-import type { Heap } from "./heap.js";
+
+/** A memory that may grow. */
+export interface GrowingMemory {
+  /** The bytes of the memory as it is now; do not keep it. */
+  readonly buffer: ArrayBufferLike;
+}
 
 interface ArrayType<A> {
   new (buffer: ArrayBufferLike, offset: number, length: number): A;
@@ -12,7 +17,7 @@ interface ArrayType<A> {
  * not kept across anything that may allocate, since growth detaches views of unshared memory.
  */
 export class Allocation {
-  readonly heap: Heap;
+  readonly memory: GrowingMemory;
   readonly #free: (address: number) => void;
   readonly address: number;
   readonly bytes: number;
@@ -20,11 +25,11 @@ export class Allocation {
 
   /** @internal Heaps make them. */
   constructor(
-    heap: Heap,
+    memory: GrowingMemory,
     free: (address: number) => void,
     range: { address: number; bytes: number },
   ) {
-    this.heap = heap;
+    this.memory = memory;
     this.#free = free;
     this.address = range.address;
     this.bytes = range.bytes;
@@ -43,7 +48,7 @@ export class Allocation {
         `kernels' memory: expected a view of at most ${String(this.bytes)} bytes, got ${String(length)} elements from ${String(offset)}`,
       );
     }
-    return new type(this.heap.buffer, this.address + offset, length);
+    return new type(this.memory.buffer, this.address + offset, length);
   }
 
   /** @throws Error when it was freed before */
@@ -54,21 +59,21 @@ export class Allocation {
   }
 }
 
-/** An array in an allocation. Its view is kept while the heap's buffer is the same, and taken anew when that has grown. */
+/** An array in an allocation. Its view is kept while the memory's buffer is the same, and taken anew when that has grown. */
 export class HeapArray<A extends ArrayBufferView> {
-  readonly #heap: Heap;
+  readonly #memory: GrowingMemory;
   readonly #take: () => A;
   #view: A;
 
-  /** @param take makes the view: of an allocation in the heap */
-  constructor(heap: Heap, take: () => A) {
-    this.#heap = heap;
+  /** @param take makes the view: of an allocation in the memory */
+  constructor(memory: GrowingMemory, take: () => A) {
+    this.#memory = memory;
     this.#take = take;
     this.#view = take();
   }
 
   get view(): A {
-    if (this.#view.buffer !== this.#heap.buffer) this.#view = this.#take();
+    if (this.#view.buffer !== this.#memory.buffer) this.#view = this.#take();
     return this.#view;
   }
 }

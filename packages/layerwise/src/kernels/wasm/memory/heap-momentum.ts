@@ -15,7 +15,7 @@ class HeapFloat32 implements Float32Momentum {
 
   constructor(allocation: Allocation, size: number) {
     this.#allocation = allocation;
-    this.#values = new HeapArray(allocation.heap, () => allocation.view(Float32Array, size));
+    this.#values = new HeapArray(allocation.memory, () => allocation.view(Float32Array, size));
   }
 
   get values(): Float32Array {
@@ -35,9 +35,9 @@ class HeapBlockwise implements BlockwiseMomentum {
 
   constructor(codes: Allocation, absmax: Allocation, size: number) {
     this.#allocations = [codes, absmax];
-    this.#codes = new HeapArray(codes.heap, () => codes.view(Uint8Array, size));
+    this.#codes = new HeapArray(codes.memory, () => codes.view(Uint8Array, size));
     const blocks = blockCount(size);
-    this.#absmax = new HeapArray(absmax.heap, () => absmax.view(Float32Array, blocks));
+    this.#absmax = new HeapArray(absmax.memory, () => absmax.view(Float32Array, blocks));
   }
 
   get codes(): Uint8Array {

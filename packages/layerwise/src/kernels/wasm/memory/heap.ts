@@ -1,10 +1,11 @@
 /** Memory that kernels work on, and allocation in it: our own (arena.ts), or that of another program (foreign-heap.ts). */
 import { Allocation } from "./allocation.js";
+import type { GrowingMemory } from "./allocation.js";
 
 /** Every allocation starts at a cache line and is rounded up to whole ones. */
 export const ALIGNMENT = 64;
 
-export abstract class Heap {
+export abstract class Heap implements GrowingMemory {
   readonly memory: WebAssembly.Memory;
   /** Threads can work on it, and its views outlive its growth. */
   readonly isShared: boolean;
@@ -16,7 +17,6 @@ export abstract class Heap {
     this.isShared = Object.prototype.toString.call(memory.buffer) === "[object SharedArrayBuffer]";
   }
 
-  /** The bytes of the memory as it is now; do not keep it. */
   abstract get buffer(): ArrayBufferLike;
 
   /**
