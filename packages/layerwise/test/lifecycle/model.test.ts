@@ -5,7 +5,7 @@
  * fast-check prints seed, path and `replayPath` of a failure; `FC_SEED=… npx vitest` draws other programs.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import * as checkpoint from "../../src/checkpoint.js";
 import * as layerwise from "../../src/index.js";
 import { createDynamicMap } from "../../src/quantization.js";
@@ -14,16 +14,16 @@ import { watchArenas } from "../helpers/arenas.js";
 import { CODES } from "./model/codes.js";
 import { shownCommand } from "./model/command.js";
 import type { Command } from "./model/command.js";
-import { weighted } from "./model/draw.js";
-import { canRun, disposeAll, execute } from "./model/execute.js";
+import { oneOf, weighted } from "./model/draw.js";
+import { canRun, disposeAll, execute, stateOf } from "./model/execute.js";
 import { emptyReal } from "./model/real.js";
 import type { Real } from "./model/real.js";
 import { demandSameSave } from "./model/verify.js";
 import { emptyWorld } from "./model/world.js";
-import type { World } from "./model/world.js";
-import { stateOf } from "./model/execute.js";
+import type { World, WorldOptions } from "./model/world.js";
 
 const RUNS = 1000;
+const TIMEOUT_MS = 240_000;
 const library = { ...layerwise, ...checkpoint };
 
 /** A command as fast-check runs it. */
@@ -47,43 +47,68 @@ class ModelCommand implements fc.Command<World, Real> {
   }
 }
 
-/** Each kind as often as its weight says. */
-const programs = fc.commands(
+/** What a program begins with: layers, and an optimizer. */
+const beginning = fc
+  .tuple(fc.array(oneOf("allocate", "wrap"), { minLength: 1, maxLength: 4 }), oneOf("construct"))
+  .map(([layers, optimizer]) => [...layers, optimizer].map((command) => new ModelCommand(command)));
+
+/** What it goes on with: each kind as often as its weight says. */
+const continuation = fc.commands(
   weighted.flatMap(({ arbitrary, weight }) =>
     Array.from({ length: weight }, () => arbitrary.map((command) => new ModelCommand(command))),
   ),
-  { maxCommands: 40, size: "max" },
+  { maxCommands: 50, size: "max" },
 );
 
-/** One of each size that programs draw, so that areas that only grow have grown. */
-function growWorkspaces(kernel: Real["kernel"]): void {
+const defaults: WorldOptions = {
+  ...{ lr: 0.1, momentum: 0.9, dampening: 0, weightDecay: 1e-4, nesterov: false },
+  ...{ optimBits: 32, min8bitSize: 4096, percentileClipping: 100, maxGradNorm: null },
+  ...{ skipZeros: false, nonFinite: "throw" },
+  trustRatio: { rule: "clip-update", maxUnorm: 0.02, whenZero: "unit" },
+};
+
+/**
+ * Steps over as many layers as programs have, and over more elements: inside and outside of the kernels' memory, and
+ * partly inside. Areas that only grow are then as large as they will be.
+ */
+function growWorkspaces(real: Real): void {
   const world = emptyWorld();
-  const real = emptyReal(library, kernel);
   const values = { seed: 1, scale: 1, zeros: 0 };
   const run = (command: Command): void => {
     execute(command, world, real);
   };
-  for (let index = 0; index < 5; index++) {
-    run({ kind: "allocate", size: 40_000, isNamed: true, values });
-    run({ kind: "wrap", origin: "plain", size: 39_999, isNamed: true, values });
+  for (let index = 0; index < 10; index++) {
+    if (index % 3 === 0) {
+      run({ kind: "wrap", origin: "plain", size: 39_000, isNamed: true, values });
+    } else {
+      run({ kind: "allocate", size: 39_000, isNamed: true, values });
+    }
+    if (index % 3 === 1) run({ kind: "setGradient", pick: index, way: "own", values });
   }
-  for (const optimBits of [8, 32] as const) {
-    const options = { ...defaults, optimBits };
-    const picks = Array.from({ length: 10 }, (_, index) => index);
+  const picks = world.parameters.map((_, index) => index);
+  for (const [optimizer, optimBits] of [8, 32].entries()) {
+    const options = { ...defaults, optimBits: optimBits as 8 | 32 };
     run({ kind: "construct", className: "LARS", picks, options, isTwice: false, second: null });
     for (let index = 0; index < 2; index++) {
-      run({ kind: "step", optimizer: optimBits === 8 ? 0 : 1, values, gradScale: 1 });
+      run({ kind: "step", optimizer, values: { ...values, seed: 7 * index + 1 }, gradScale: 1 });
     }
   }
   disposeAll(world, real);
 }
 
-const defaults = {
-  ...{ lr: 0.1, momentum: 0.9, dampening: 0, weightDecay: 1e-4, nesterov: false },
-  ...{ optimBits: 32 as const, min8bitSize: 4096, percentileClipping: 100, maxGradNorm: null },
-  ...{ skipZeros: false, nonFinite: "throw" as const },
-  trustRatio: { rule: "clip-update" as const, maxUnorm: 0.02, whenZero: "unit" as const },
-};
+/** Runs a program to its end, and gives back all that it has. */
+function runProgram(first: Iterable<ModelCommand>, then: Iterable<ModelCommand>, real: Real): void {
+  const world = emptyWorld();
+  try {
+    fc.modelRun(() => ({ model: world, real }), first);
+    fc.modelRun(() => ({ model: world, real }), then);
+    world.saves.forEach((save, index) => {
+      demandSameSave(stateOf(real, index), save, `save ${index}`);
+    });
+  } finally {
+    disposeAll(world, real);
+  }
+}
 
 describe("the model's codes", () => {
   it("are the library's, to 3e-7 (its values are made by four float32 operations)", () => {
@@ -94,7 +119,7 @@ describe("the model's codes", () => {
   });
 });
 
-describe.each(["wasm", "reference"] as const)("%s kernel", (name) => {
+describe.each(["wasm", "reference"] as const)("%s kernel", { timeout: TIMEOUT_MS }, (name) => {
   const kernel = { kernel: name, threads: 1 };
   const arenas = watchArenas();
   beforeAll(() => {
@@ -105,23 +130,41 @@ describe.each(["wasm", "reference"] as const)("%s kernel", (name) => {
   });
 
   it(`${RUNS} random programs do what plain objects do, and leave no byte behind`, () => {
-    growWorkspaces(kernel);
-    const used = arenas.used();
+    growWorkspaces(emptyReal(library, kernel));
     fc.assert(
-      fc.property(programs, (commands) => {
-        const world = emptyWorld();
-        const real = emptyReal(library, kernel);
-        try {
-          fc.modelRun(() => ({ model: world, real }), commands);
-          world.saves.forEach((save, index) => {
-            demandSameSave(stateOf(real, index), save, `save ${index}`);
-          });
-        } finally {
-          disposeAll(world, real);
-        }
-        expect(arenas.used()).toBeLessThanOrEqual(used);
+      fc.property(beginning, continuation, (first, then) => {
+        const before = arenas.used();
+        runProgram(first, then, emptyReal(library, kernel));
+        expect(arenas.used()).toBeLessThanOrEqual(before);
       }),
       runs(RUNS),
+    );
+  });
+});
+
+describe("wasm kernel", { timeout: TIMEOUT_MS }, () => {
+  it("200 random programs on 3 threads do what plain objects do", () => {
+    const kernel = { kernel: "wasm", threads: 3 } as const;
+    fc.assert(
+      fc.property(beginning, continuation, (first, then) => {
+        runProgram(first, then, emptyReal(library, kernel));
+      }),
+      { ...runs(200), seed: 7 },
+    );
+  });
+
+  it("100 random programs, each with a copy of the library that has done nothing yet", async () => {
+    const kernel = { kernel: "wasm", threads: 1 } as const;
+    await fc.assert(
+      fc.asyncProperty(beginning, continuation, async (first, then) => {
+        vi.resetModules();
+        const copy = {
+          ...(await import("../../src/index.js")),
+          ...(await import("../../src/checkpoint.js")),
+        };
+        runProgram(first, then, emptyReal(copy, kernel));
+      }),
+      { ...runs(100), seed: 11 },
     );
   });
 });

@@ -88,7 +88,9 @@ export function makeParameter(real: Real, parameter: WorldParameter, world: Worl
     data.set(weights.values);
     made = { parameter: new library.Parameter(data, options), whole };
   } else if (origin === "tied") {
-    const owner = world.parameters.find((other) => other.weights === weights);
+    const owner = world.parameters.find(
+      (other) => other !== parameter && other.weights === weights && other.fate === "alive",
+    );
     const data = owner === undefined ? weights.values.slice() : realOf(real, owner).data;
     made = { parameter: new library.Parameter(data, options), whole: null };
   } else {

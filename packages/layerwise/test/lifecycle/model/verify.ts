@@ -137,7 +137,7 @@ function sameFields(a: unknown, b: unknown): boolean {
 /** Compares everything that the program can see. */
 export function verify(world: World, real: Real): void {
   world.parameters.forEach((parameter, index) => {
-    const { name, weights, gradient, fate } = parameter;
+    const { name, weights, gradient, fate, origin } = parameter;
     const what = `parameter ${name ?? String(index)}`;
     const actual = realOf(real, parameter);
     const { whole } = real.parameters.get(parameter)!;
@@ -148,9 +148,12 @@ export function verify(world: World, real: Real): void {
       );
     }
     if (fate === "alive") demandSame(actual.data, weights.values, `${what}: weights`);
-    if (fate === "disposed") {
+    if (fate === "disposed" && origin === "allocated") {
       demand(actual.data.length === 0, () => `${what}: data after dispose()`);
-      demand(actual.grad === null, () => `${what}: grad after dispose()`);
+    }
+    // The caller's own array stays as it is.
+    if (fate === "disposed" && origin !== "allocated" && origin !== "tied") {
+      demandSame(real.arrays.get(weights)!, weights.values, `${what}: the caller's array`);
     }
     demand((actual.grad === null) === (gradient === null), () => {
       return `${what}: grad is ${actual.grad === null ? "null" : "not null"}`;
