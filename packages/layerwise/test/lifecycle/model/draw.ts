@@ -238,3 +238,8 @@ export const weighted: readonly Weighted[] = [
 export function oneOf(...kinds: Command["kind"][]): fc.Arbitrary<Command> {
   return fc.oneof(...weighted.filter((entry) => kinds.includes(entry.kind)));
 }
+
+/** Up to so many commands of all kinds. */
+export function commandsOf(maxLength: number): fc.Arbitrary<Command[]> {
+  return fc.array(fc.oneof(...weighted), { maxLength, size: "max" });
+}

@@ -32,7 +32,7 @@ import type {
 
 const MOST_PARAMETERS = 10;
 const MOST_OPTIMIZERS = 4;
-const MOST_ELEMENTS = 400_000;
+const MOST_ELEMENTS = 800_000;
 
 function at<Item>(items: readonly Item[], pick: number): Item | undefined {
   return items.length === 0 ? undefined : items[pick % items.length];

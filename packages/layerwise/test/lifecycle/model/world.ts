@@ -135,3 +135,11 @@ export function copyOfMomentum(momentum: WorldMomentum | null): WorldMomentum | 
     ? { kind: "float32", values: momentum.values.slice() }
     : { kind: "blockwise", codes: momentum.codes.slice(), absmax: momentum.absmax.slice() };
 }
+
+/** The library's defaults, by the specification's table, with a rate. */
+export const defaultOptions: WorldOptions = {
+  ...{ lr: 0.1, momentum: 0, dampening: 0, weightDecay: 0, nesterov: false },
+  ...{ optimBits: 32, min8bitSize: 4096, percentileClipping: 100, maxGradNorm: null },
+  ...{ skipZeros: false, nonFinite: "throw" },
+  trustRatio: { rule: "clip-update", maxUnorm: 0.02, whenZero: "unit" },
+};
