@@ -8,14 +8,14 @@ function usedOf(arena: Arena): number | null {
 }
 
 interface Methods {
-  allocate(bytes: number): unknown;
-  free?(address: number): void;
+  allocate: (bytes: number) => unknown;
+  free?: (address: number) => void;
 }
 
 export interface ArenaWatch {
   start(): void;
   stop(): void;
-  /** Bytes that are allocated now, in all arenas that something was allocated in. */
+  /** Bytes that are allocated now, in all arenas that something was allocated in and that are still reachable. */
   used(): number;
 }
 
@@ -23,19 +23,23 @@ export interface ArenaWatch {
 export function watchArenas(type: typeof Arena = Arena): ArenaWatch {
   const prototype = type.prototype as unknown as Methods;
   const { allocate, free } = prototype;
+  const arenas = new Set<WeakRef<Arena>>();
   /** Where arenas do not count themselves: sizes by address. */
-  const arenas = new Map<Arena, Map<number, number>>();
+  const sizes = new WeakMap<Arena, Map<number, number>>();
   return {
     start: () => {
       prototype.allocate = function (this: Arena, bytes) {
         const allocation = allocate.call(this, bytes);
-        if (!arenas.has(this)) arenas.set(this, new Map());
-        if (typeof allocation === "number") arenas.get(this)!.set(allocation, bytes);
+        if (!sizes.has(this)) {
+          sizes.set(this, new Map());
+          arenas.add(new WeakRef(this));
+        }
+        if (typeof allocation === "number") sizes.get(this)?.set(allocation, bytes);
         return allocation;
       };
       if (free === undefined) return;
       prototype.free = function (this: Arena, address) {
-        arenas.get(this)?.delete(address);
+        sizes.get(this)?.delete(address);
         free.call(this, address);
       };
     },
@@ -43,10 +47,15 @@ export function watchArenas(type: typeof Arena = Arena): ArenaWatch {
       prototype.allocate = allocate;
       if (free !== undefined) prototype.free = free;
     },
-    used: () =>
-      [...arenas].reduce((sum, [arena, sizes]) => {
-        const tracked = [...sizes.values()].reduce((bytes, size) => bytes + size, 0);
-        return sum + (usedOf(arena) ?? tracked);
-      }, 0),
+    used: () => {
+      let sum = 0;
+      for (const reference of arenas) {
+        const arena = reference.deref();
+        if (arena === undefined) continue;
+        const tracked = [...(sizes.get(arena)?.values() ?? [])];
+        sum += usedOf(arena) ?? tracked.reduce((bytes, size) => bytes + size, 0);
+      }
+      return sum;
+    },
   };
 }
