@@ -38,8 +38,8 @@ export function nothing(library: Library): Holdings {
   return { library, params: new Map(), optimizers: new Map(), saved: null, bytes: null };
 }
 
-/** Inside: four chunks, for which threads are woken. The others are smaller, so that a run takes milliseconds. */
-const LARGE = 140_000;
+/** More than four chunks, for which threads are woken; the others are smaller, so that a run takes little time. */
+const LARGE = 131_100;
 const MEDIUM = 40_000;
 const SMALL = 5000;
 
@@ -123,6 +123,10 @@ function allocatePartly(name: string): Call {
   };
 }
 
+/** What is accumulated. */
+const part = drawArray(MEDIUM, 77);
+const ones = new Float32Array(LARGE).fill(1);
+
 export const workload: readonly Call[] = [
   allocate("inside", LARGE),
   allocate("small", SMALL),
@@ -148,7 +152,7 @@ export const workload: readonly Call[] = [
   {
     name: "accumulate",
     run: ({ library, params }) => {
-      library.accumulate(params.get("outside")!, randomArray(MEDIUM, 77), 0.5);
+      library.accumulate(params.get("outside")!, part, 0.5);
     },
   },
   {
@@ -195,8 +199,6 @@ export const workload: readonly Call[] = [
   },
   step("8 bits", 8),
 ];
-
-const ones = new Float32Array(LARGE).fill(1);
 
 /** What is given back at the end; none of it may fail. */
 export const disposals: readonly Call[] = [
