@@ -193,6 +193,14 @@ export function checkNames(
 /** The typed arrays that state is kept in. */
 type NumberArray = Float32Array | Float64Array | Uint8Array;
 
+/**
+ * Whether an array has so many elements now. By its bytes: V8 before 12 (Node 20) reads a stale `length` of a detached array
+ * in optimized code that has seen resizable arrays too.
+ */
+export function hasLength(array: NumberArray, length: number): boolean {
+  return array.byteLength === length * array.BYTES_PER_ELEMENT;
+}
+
 /** @throws TypeError for another type, RangeError for another length */
 export function checkArray<A extends NumberArray>(
   name: string,
@@ -202,7 +210,7 @@ export function checkArray<A extends NumberArray>(
 ): A {
   const expected = `a ${type.name} of ${String(length)}`;
   if (!(value instanceof type)) throw new TypeError(refusal(name, value, expected));
-  if (value.length === length) return value;
+  if (hasLength(value, length)) return value;
   const got = isDetached(value) ? shown(value) : `one of ${String(value.length)}`;
   throw new RangeError(`${name}: expected ${expected}, got ${got}`);
 }

@@ -66,10 +66,11 @@ export interface SumsOfSquares {
 export function checkArrays(tasks: readonly KernelTask[]): void {
   for (const { arrays } of tasks) {
     const { weights, gradient, momentum } = arrays;
-    const stored = momentum === null ? weights.length : momentumSize(momentum);
-    if (gradient.length !== weights.length || stored !== weights.length) {
+    const size = weights.byteLength / 4;
+    const stored = momentum === null ? size : momentumSize(momentum);
+    if (gradient.byteLength !== weights.byteLength || stored !== size) {
       throw new RangeError(
-        `kernel: expected weights, gradient and momentum of one length, got ${String(weights.length)}, ${String(gradient.length)} and ${String(stored)}`,
+        `kernel: expected weights, gradient and momentum of one length, got ${String(size)}, ${String(gradient.byteLength / 4)} and ${String(stored)}`,
       );
     }
   }

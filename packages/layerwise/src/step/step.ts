@@ -3,7 +3,7 @@
  *
  * Nothing is written before everything is decided and all memory is there, so that a step happens whole or not at all.
  */
-import { checkArray, shown } from "../check.js";
+import { checkArray, hasLength, shown } from "../check.js";
 import { globalClipScale } from "../decide/global-clipping.js";
 import { clipToPercentile, PERCENTILE_OFF } from "../decide/percentile-clipping.js";
 import { trustRatioOf } from "../decide/trust-ratio.js";
@@ -91,8 +91,8 @@ function begin(steps: readonly LayerStep[], gradScale: number): Active[] {
 function hasGradient({ parameter, label }: Layer): boolean {
   const { data, grad, size } = parameter;
   const isRight =
-    data.length === size &&
-    (grad === null || (grad instanceof Float32Array && grad.length === size));
+    hasLength(data, size) &&
+    (grad === null || (grad instanceof Float32Array && hasLength(grad, size)));
   // Nothing is put into words before something is wrong: with many small layers that was a tenth of a step's time.
   if (!isRight) {
     checkArray(`layer ${shown(label)}: data`, data, Float32Array, size);
