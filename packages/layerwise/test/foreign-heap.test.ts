@@ -77,7 +77,7 @@ describe.each([LARS, LARS8bit])("%o in another program's memory", (Optimizer) =>
       heap.reserve(2 ** 20);
       layers.forEach(({ size, weights, gradient, parameter }, layer) => {
         const values = randomArray(size, 100 * step + layer);
-        inside[layer]!.grad!.set(values);
+        inside[layer]!.grad.set(values);
         heap.view(gradient, size).set(values);
         rebind(parameter, heap.view(weights, size));
         parameter.grad = heap.view(gradient, size);

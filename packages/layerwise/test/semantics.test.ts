@@ -947,9 +947,9 @@ describe("zeroGrad and dispose", () => {
       for (let round = 0; round < 60; round++) {
         const parameter = Parameter.allocate([50_000]);
         expect(largestMagnitude(parameter.data)).toBe(0);
-        expect(largestMagnitude(parameter.grad!)).toBe(0);
+        expect(largestMagnitude(parameter.grad)).toBe(0);
         parameter.data.fill(round + 1);
-        parameter.grad!.fill(1);
+        parameter.grad.fill(1);
         const optimizer = new LARS([parameter], { lr: 1, momentum: 0.9 }, options);
         if (round % 20 === 0) optimizer.step();
         optimizer.dispose();

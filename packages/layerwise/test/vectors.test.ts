@@ -65,7 +65,7 @@ function differencesOf(trajectory: Trajectory, { options }: TestedKernel): Diffe
   const differences: Differences = { weights: 0, state: null, codes: null };
   for (let step = 0; step < trajectory.steps; step++) {
     params.forEach((parameter, layer) => {
-      parameter.grad?.set(trajectory.gradients[step]![layer]!);
+      parameter.grad.set(trajectory.gradients[step]![layer]!);
     });
     optimizer.step();
     const { layers } = optimizer.stateDict();

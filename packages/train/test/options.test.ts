@@ -28,7 +28,7 @@ function trained(optimizer: OptimizerName, raw: RawOptions): number[] {
   );
   for (const size of [1, 8, 2]) {
     for (const { grad } of [matrix, bias]) {
-      grad!.forEach((_, i) => (grad![i] = (size * Math.cos(3 * i)) / 10));
+      grad.forEach((_, i) => (grad[i] = (size * Math.cos(3 * i)) / 10));
     }
     made.step();
   }

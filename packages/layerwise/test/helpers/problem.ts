@@ -24,8 +24,8 @@ export function allocatedOf(
 ): Parameter {
   const parameter = Parameter.allocate([values.length], name === undefined ? {} : { name });
   parameter.data.set(values);
-  if (grad === undefined) parameter.grad?.fill(0);
-  else parameter.grad?.set(grad);
+  if (grad === undefined) parameter.grad.fill(0);
+  else parameter.grad.set(grad);
   return parameter;
 }
 
