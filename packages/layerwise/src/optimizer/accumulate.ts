@@ -2,6 +2,7 @@
 import { checkArray, checkNumber, shown } from "../check.js";
 import { applyShared } from "../kernels/choose.js";
 import type { KernelTask } from "../kernels/kernel.js";
+import { checkedParameter } from "./parameter.js";
 import type { Parameter } from "./parameter.js";
 
 /**
@@ -14,6 +15,7 @@ import type { Parameter } from "./parameter.js";
  *   added then
  */
 export function accumulate(parameter: Parameter, gradient: Float32Array, scale = 1): void {
+  checkedParameter("accumulate: parameter", parameter);
   const label = `layer ${shown(parameter.name ?? "parameter")}`;
   checkArray(`${label}: gradient`, gradient, Float32Array, parameter.size);
   checkArray(`${label}: data`, parameter.data, Float32Array, parameter.size);

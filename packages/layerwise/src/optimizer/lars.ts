@@ -48,7 +48,7 @@ export class LARS {
    * @param params parameters, or groups of them with options of their own
    * @param options see {@link LARSOptions}; `lr` is required
    * @param kernelOptions how steps are run
-   * @throws TypeError or RangeError that names the option, the value and what is allowed; TypeError for
+   * @throws TypeError or RangeError that names the option, what was expected and what came; TypeError for
    *   an empty list and for a parameter given twice
    */
   constructor(

@@ -1,5 +1,5 @@
 /** State in and out of an optimizer: plain objects of typed arrays and numbers. */
-import { shown } from "../check.js";
+import { shown, shownShape } from "../check.js";
 import type { Kernel } from "../kernels/kernel.js";
 import { copyMomentum } from "../state/momentum.js";
 import type { Momentum } from "../state/momentum.js";
@@ -104,15 +104,25 @@ function matched(states: readonly LayerState[], layers: readonly OwnedLayer[]): 
     const state = allNamed ? byName.get(layer.label) : states[position];
     if (state !== undefined) return { layer, group, state };
     throw new RangeError(
-      `layer ${shown(layer.label)}: expected a saved state with its name and shape [${layer.parameter.shape.join(", ")}], got ${states.map(({ name, shape }) => `${shown(name)} [${shape.join(", ")}]`).join(", ")}`,
+      `layer ${shown(layer.label)}: expected a saved state with its name and shape ${shownShape(layer.parameter.shape)}, got ${listed(states)}`,
     );
   });
 }
 
+/** The saved layers as an error message shows them. */
+function listed(states: readonly LayerState[]): string {
+  const first = states
+    .slice(0, MOST_LISTED)
+    .map(({ name, shape }) => shown(name) + " " + shownShape(shape));
+  return first.join(", ") + (states.length > MOST_LISTED ? ", …" : "");
+}
+
+const MOST_LISTED = 20;
+
 function checkShape({ label, parameter }: Layer, { name, shape }: LayerState): void {
   if (shape.join() !== parameter.shape.join()) {
     throw new RangeError(
-      `layer ${shown(label)}: expected a saved state of shape [${parameter.shape.join(", ")}], got ${name === null ? "one" : shown(name)} of shape [${shape.join(", ")}]`,
+      `layer ${shown(label)}: expected a saved state of shape ${shownShape(parameter.shape)}, got ${name === null ? "one" : shown(name)} of shape ${shownShape(shape)}`,
     );
   }
 }

@@ -65,7 +65,7 @@ export type LarsState = {
  * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888); the shape is that of `optax.lars`.
  *
  * @param options see {@link LarsOptions}; `lr` is required
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and what came
  */
 export function lars(options: LarsOptions): GradientTransformation<LarsState> {
   return named("lars", options);

@@ -241,7 +241,7 @@ const TRACE_NAMES = [
  * Source: `optax.trace`; the options are those of `LARS`. With `skipZeros`, elements of the updates that are
  * exactly 0 keep their momentum.
  *
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and what came
  */
 export function trace(options: TraceOptions): GradientTransformation<TraceState> {
   const values = traceValues(options);

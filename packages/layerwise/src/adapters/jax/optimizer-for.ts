@@ -158,7 +158,7 @@ interface HostLayers {
  *   they are
  * @param options those of `LARS`, and masks
  * @param kernelOptions how steps are run, as for `LARS`
- * @throws TypeError or RangeError that names the option or layer, the value and what is allowed
+ * @throws TypeError or RangeError that names the option or layer, what was expected and what came
  */
 export function optimizerFor(
   params: JsTree<HostLeaf>,

@@ -95,7 +95,7 @@ const TRUST_RATIO_NAMES = [
  *
  * Source: `optax.scale_by_trust_ratio`, which is `{ rule: "scale-update", coefficient: 1 }`.
  *
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and what came
  */
 export function scaleByTrustRatio(
   options: TrustRatioOptions = {},

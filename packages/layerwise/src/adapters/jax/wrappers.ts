@@ -83,7 +83,7 @@ export type MultiStepsState<State extends OptState = OptState> = {
  *
  * @param inner what steps are made with
  * @param k calls to a step, ≥ 1
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and what came
  */
 export function multiSteps<State extends OptState>(
   inner: GradientTransformation<State>,
