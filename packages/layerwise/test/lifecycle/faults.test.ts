@@ -151,7 +151,7 @@ function checked(golden: readonly Golden[], holdings: Holdings, injector: Inject
     const isHere = injector.hasFailed && !had;
     demand(thrown === null || isHere, () => `${call.name}: threw later on: ${String(thrown)}`);
     if (thrown !== null) {
-      demand(thrown instanceof Error, () => `${call.name}: threw ${String(thrown)}`);
+      demand(thrown instanceof Error, () => `${call.name}: threw what is no Error`);
       const difference = differenceFrom(holdings, before);
       if (difference !== null && differenceFrom(holdings, after) === null) continue;
       demand(difference === null, () => {
