@@ -252,6 +252,8 @@ describe("a program that allocates", { timeout: TIMEOUT_MS }, () => {
       expect([...new Set(usual.points)].sort()).toEqual(kinds);
       const wrong: string[] = [];
       for (const [point, kind] of usual.points.entries()) {
+        // Memory is what stays full; of the others, one that fails is all there is.
+        if (extent === "rest of the call" && ["array", "worker"].includes(kind)) continue;
         const what = await wrongAt(point, extent, usual);
         if (what !== null)
           wrong.push(`point ${point} of ${usual.points.length} (${kind}): ${what}`);
