@@ -6,6 +6,7 @@ import {
   alive,
   at,
   detachables,
+  disposables,
   drawn,
   indexOf,
   isAlive,
@@ -78,9 +79,10 @@ export function canRun(command: Command, world: World): boolean {
     case "setGradient":
     case "accumulate":
     case "wrongAccumulate":
-    case "disposeParameter":
     case "spoilGradient":
       return alive(world).length > 0;
+    case "disposeParameter":
+      return disposables(world).length > 0;
     case "resize":
       return resizables(world).length > 0;
     case "detach":
@@ -146,7 +148,7 @@ export function run(command: Command, world: World, real: Real): void {
       runLoadNew(command, world, real);
       return;
     case "disposeParameter":
-      disposeParameter(world, real, at(alive(world), command.pick)!);
+      disposeParameter(world, real, at(disposables(world), command.pick)!);
       return;
     case "disposeOptimizer": {
       const optimizer = optimizerAt(world, command.optimizer)!;

@@ -78,3 +78,8 @@ export function detachables(world: World): WorldParameter[] {
     return owners.length === 1 && ["plain", "subarray", "resizable"].includes(origin);
   });
 }
+
+/** Also those that were disposed of long ago, whose memory somebody else may have by now. */
+export function disposables(world: World): WorldParameter[] {
+  return world.parameters.filter(({ fate }) => fate === "alive" || fate === "disposed");
+}

@@ -85,6 +85,10 @@ export function runSetGradient(
 
 export function disposeParameter(world: World, real: Real, parameter: WorldParameter): void {
   const actual = realOf(real, parameter);
+  if (parameter.fate === "disposed") {
+    actual.dispose();
+    return;
+  }
   const owner = parameter.origin === "allocated";
   // Before a caller gives memory back, it must not use its arrays elsewhere any more.
   for (const other of world.parameters) {
