@@ -35,6 +35,9 @@ export function watchArenas(type: typeof Arena = Arena): ArenaWatch {
           arenas.add(new WeakRef(this));
         }
         if (typeof allocation === "number") sizes.get(this)?.set(allocation, bytes);
+        else if (allocation !== null && usedOf(this) === null) {
+          throw new Error("arenas whose allocations are no addresses must have a getter `used`");
+        }
         return allocation;
       };
       if (free === undefined) return;

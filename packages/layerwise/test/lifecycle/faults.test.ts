@@ -151,7 +151,7 @@ function checked(golden: readonly Golden[], holdings: Holdings, injector: Inject
     const isHere = injector.hasFailed && !had;
     demand(thrown === null || isHere, () => `${call.name}: threw later on: ${String(thrown)}`);
     if (thrown !== null) {
-      demand(thrown instanceof Error, () => `${call.name}: threw ${String(thrown)}`);
+      demand(thrown instanceof Error, () => `${call.name}: threw what is no Error`);
       const difference = differenceFrom(holdings, before);
       if (difference !== null && differenceFrom(holdings, after) === null) continue;
       demand(difference === null, () => {
@@ -252,6 +252,8 @@ describe("a program that allocates", { timeout: TIMEOUT_MS }, () => {
       expect([...new Set(usual.points)].sort()).toEqual(kinds);
       const wrong: string[] = [];
       for (const [point, kind] of usual.points.entries()) {
+        // Memory is what stays full; of the others, one that fails is all there is.
+        if (extent === "rest of the call" && ["array", "worker"].includes(kind)) continue;
         const what = await wrongAt(point, extent, usual);
         if (what !== null)
           wrong.push(`point ${point} of ${usual.points.length} (${kind}): ${what}`);

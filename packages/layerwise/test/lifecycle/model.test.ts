@@ -2,7 +2,8 @@
  * Random programs over the library's public calls, beside plain objects that say what each call should do. A run ends
  * at the first thing that a program can see and that differs: weights, gradients, state, options, reports, errors.
  *
- * fast-check prints seed, path and `replayPath` of a failure; `FC_SEED=… npx vitest` draws other programs.
+ * fast-check prints seed, path and `replayPath` of a failure; `FC_SEED=… npx vitest` draws other programs. Tolerances
+ * are those of expected-step.ts and codes.ts; whatever a command is not for is compared to the bit.
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -15,14 +16,16 @@ import { CODES } from "./model/codes.js";
 import { shownCommand } from "./model/command.js";
 import type { Command } from "./model/command.js";
 import { oneOf, weighted } from "./model/draw.js";
-import { canRun, disposeAll, execute, stateOf } from "./model/execute.js";
+import { canRun, disposeAll, execute } from "./model/execute.js";
 import { emptyReal } from "./model/real.js";
 import type { Real } from "./model/real.js";
+import { stateOf } from "./model/saves.js";
 import { demandSameSave } from "./model/verify.js";
 import { defaultOptions, emptyWorld } from "./model/world.js";
 import type { World } from "./model/world.js";
 
-const RUNS = 1000;
+/** On each kernel; `MODEL_RUNS=… npx vitest` makes more. */
+const RUNS = Number(process.env.MODEL_RUNS ?? 500);
 const TIMEOUT_MS = 240_000;
 const library = { ...layerwise, ...checkpoint };
 

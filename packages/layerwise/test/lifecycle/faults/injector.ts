@@ -8,7 +8,13 @@ import type { Arena } from "../../../src/kernels/wasm/memory/arena.js";
 
 export type Kind = "in the kernels' memory" | "growth" | "memory" | "array" | "worker";
 
-/** "rest of the call": what is full stays full until the call is over. */
+const OF_THE_KERNELS: ReadonlySet<Kind> = new Set<Kind>([
+  "in the kernels' memory",
+  "growth",
+  "memory",
+]);
+
+/** "rest of the call": the kernels' memory stays full until the call is over. */
 export type Extent = "once" | "rest of the call";
 
 const LEAST_BYTES = 1024;
@@ -47,7 +53,8 @@ export class Injector {
   #fails(kind: Kind): boolean {
     if (!this.#isActive) return false;
     const index = this.points.push(kind) - 1;
-    const isFailure = this.#extent === "once" ? index === this.#failAt : index >= this.#failAt;
+    const isLater = this.#extent === "rest of the call" && OF_THE_KERNELS.has(kind);
+    const isFailure = index === this.#failAt || (isLater && index > this.#failAt);
     this.#hasFailed ||= isFailure;
     return isFailure;
   }

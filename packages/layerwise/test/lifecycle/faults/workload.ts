@@ -108,6 +108,7 @@ function step(name: string, count: number): Call {
   };
 }
 
+const layersInside = ["first", "second"];
 const layers32 = ["inside", "outside", "small", "partly inside"];
 const layers8 = ["inside 8", "outside 8", "partly inside 8"];
 
@@ -128,6 +129,12 @@ const part = drawArray(MEDIUM, 77);
 const ones = new Float32Array(LARGE).fill(1);
 
 export const workload: readonly Call[] = [
+  // First, when there is no staging area yet: all of it lies inside, until there is no room for its momentum.
+  allocate("first", MEDIUM),
+  allocate("second", MEDIUM),
+  construct("inside only", layersInside, {}, 1),
+  step("inside only", 9),
+  step("inside only", 10),
   allocate("inside", LARGE),
   allocate("small", SMALL),
   wrap("outside", MEDIUM),
@@ -202,14 +209,14 @@ export const workload: readonly Call[] = [
 
 /** What is given back at the end; none of it may fail. */
 export const disposals: readonly Call[] = [
-  ...["32 bits", "8 bits", "new"].map((name) => ({
+  ...["inside only", "32 bits", "8 bits", "new"].map((name) => ({
     name: `dispose of ${name}`,
     run: ({ optimizers }: Holdings) => {
       optimizers.get(name)!.dispose();
       optimizers.delete(name);
     },
   })),
-  ...[...layers32, ...layers8].map((name) => ({
+  ...[...layersInside, ...layers32, ...layers8].map((name) => ({
     name: `dispose of ${name}`,
     run: ({ params }: Holdings) => {
       params.get(name)!.dispose();

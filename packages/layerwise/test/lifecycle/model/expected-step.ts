@@ -25,15 +25,15 @@ export interface ExpectedLayer {
   normTolerance: number;
 }
 
-function largest(values: ArrayLike<number>): number {
+function largest(values: Iterable<number>): number {
   let most = 0;
-  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]!));
+  for (const value of values) most = Math.max(most, Math.abs(value));
   return most;
 }
 
-function norm(values: ArrayLike<number>): number {
+function norm(values: Iterable<number>): number {
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]! ** 2;
+  for (const value of values) sum += value ** 2;
   return Math.sqrt(sum);
 }
 

@@ -1,8 +1,9 @@
 /** From one process to the next: a program is saved as a user saves it, and goes on elsewhere. */
 import type { Command } from "./command.js";
-import { canRun, execute, worldSave } from "./execute.js";
+import { canRun, execute } from "./execute.js";
 import { construct, emptyReal, makeParameter, realOf } from "./real.js";
 import type { Library, Real } from "./real.js";
+import { worldSave } from "./saves.js";
 import { demand, demandSame, demandSameSave, verify } from "./verify.js";
 import type { World, WorldOptimizer, WorldParameter } from "./world.js";
 

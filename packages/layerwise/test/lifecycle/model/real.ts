@@ -79,7 +79,7 @@ export function makeParameter(real: Real, parameter: WorldParameter, world: Worl
   const options = { shape, ...(parameter.name === null ? {} : { name: parameter.name }) };
   let made: RealParameter;
   if (origin === "allocated") {
-    const { shape: _, ...named } = options;
+    const named = parameter.name === null ? {} : { name: parameter.name };
     made = { parameter: library.Parameter.allocate(shape, named), whole: null };
     made.parameter.data.set(weights.values);
   } else if (origin === "subarray") {
