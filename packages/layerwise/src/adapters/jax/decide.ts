@@ -3,7 +3,7 @@
  * number: the twin of clipping in src/decide/, and the quotients that its rules are, evaluated on arrays.
  *
  * Every function consumes the arrays that it is given and returns one that the caller owns. All are float32 vectors, an
- * element for each layer, except for rates, which are scalars, and histories.
+ * element for each layer, or scalars of one layer; rates are scalars.
  */
 import { numpy as np } from "@jax-js/jax";
 import { EPSILON } from "../../decide/global-clipping.js";
