@@ -1,5 +1,5 @@
 /** Transformations around another one: `skipNonFinite`, `multiSteps`, `masked`; and optax' name in `trace`. */
-import type { numpy as np} from "@jax-js/jax";
+import type { numpy as np } from "@jax-js/jax";
 import { tree } from "@jax-js/jax";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
