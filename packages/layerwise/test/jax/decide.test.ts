@@ -130,6 +130,18 @@ describe("clipping of the twin", () => {
     },
   );
 
+  it.each([1e-42, 1e-35, 1, 1e35])(
+    "percentile clipping of a norm of 4 · %s after one of 1",
+    (unit) => {
+      const history = arrayOf(new Float32Array(100).fill(unit), [1, 100]);
+      const count = np.array(5, { dtype: np.int32 });
+      const clip = clipToPercentile(history, count, arrayOf([4 * unit]), 50);
+      // To the rounding of a denormal.
+      expect(clip.scale.item()).toBeCloseTo(0.25, unit < 1e-38 ? 2 : 6);
+      clip.history.dispose();
+    },
+  );
+
   it.each([0, 0.5, 1, 7, 1e30])("the global factor of norm %s within 1e-6", (norm) => {
     const expected = global.globalClipScale(norm, 1);
     const actual = valueOf(globalClipScale(scalarOf(norm), 1));

@@ -56,7 +56,9 @@ export const SHAPES = [[20, 30], [7], [33, 41]];
 export const SIZES = SHAPES.map((shape) => shape.reduce((product, length) => product * length, 1));
 
 export function initialWeights(sizes: readonly number[] = SIZES): Float32Array[] {
-  return sizes.map((size, layer) => randomArray(size, 1 + layer, { scale: 10 ** (layer - 1) }));
+  return sizes.map((size, layer) =>
+    randomArray(size, 1 + layer, { scale: 10 ** ((layer % 3) - 1) }),
+  );
 }
 
 /** The momentum of a layer, as the core keeps it. */

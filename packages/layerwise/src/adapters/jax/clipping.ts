@@ -97,5 +97,5 @@ function clippedTogether(
 
 /** [layers, 100]. Consumes the histories. */
 export function stackedHistories(histories: readonly np.Array[]): np.Array {
-  return joined(histories).reshape([histories.length, HISTORY_LENGTH]);
+  return joined(histories.map((history) => history.reshape([1, HISTORY_LENGTH])));
 }

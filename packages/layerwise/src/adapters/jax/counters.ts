@@ -20,32 +20,35 @@ export function counted(count: np.Array): CountedStep {
   return { next, one: next.ref.sub(count).astype(np.float32) };
 }
 
-/** Whether a step is made, made anew by each call: a scalar of true or false. */
-export type IsMade = () => np.Array;
-
-/** The count of skipped steps after a step. */
-export interface SkippedStep {
-  readonly skipped: np.Array;
-  /** It borrows the counts: use it up before they are given away. */
-  readonly isMade: IsMade;
+/** A count after a step that may be skipped. */
+export interface CountedOutcome {
+  /** int32: the count after the step. */
+  readonly next: np.Array;
+  /** int32: 1 if the step is made, 0 if it is skipped. It depends on the next count. */
+  readonly made: np.Array;
 }
 
 /**
- * Counts a step that is skipped where a gradient is not finite.
+ * Counts a step that is skipped.
  *
- * @param skipped int32: borrowed
- * @param isFinite int32, 1 or 0: consumed
+ * @param skipped int32: consumed
+ * @param made int32, 1 or 0: consumed
  */
-export function countSkipped(skipped: np.Array, isFinite: np.Array): SkippedStep {
-  const next = skipped.ref.add(int32(1).sub(isFinite));
-  return { skipped: next, isMade: () => next.ref.equal(skipped.ref) };
+export function countSkipped(skipped: np.Array, made: np.Array): CountedOutcome {
+  const next = skipped.ref.add(int32(1).sub(made));
+  return { next, made: int32(1).sub(next.ref.sub(skipped)) };
 }
 
-/** The count of steps made, which depends on that of skipped steps. */
-export function countMade(
-  count: np.Array,
-  { isMade }: SkippedStep,
-): { readonly count: np.Array; readonly isMade: IsMade } {
-  const next = count.ref.add(isMade().astype(np.int32));
-  return { count: next, isMade: () => next.ref.notEqual(count.ref) };
+/** Counts a step that is made. Borrows the count, consumes the rest. */
+export function countMade(count: np.Array, made: np.Array): CountedOutcome {
+  const next = count.ref.add(made);
+  return { next, made: next.ref.sub(count.ref) };
+}
+
+/** Whether a step is made, made anew by each call: a scalar of true or false. */
+export type IsMade = () => np.Array;
+
+/** Borrows what it is made from. */
+export function isMadeFrom(made: np.Array): IsMade {
+  return () => made.ref.notEqual(int32(0));
 }

@@ -3,7 +3,7 @@
  * number: the twin of clipping in src/decide/, and the quotients that its rules are, evaluated on arrays.
  *
  * Every function consumes the arrays that it is given and returns one that the caller owns. All are float32 vectors, an
- * element for each layer, except for rates, which are scalars, and histories.
+ * element for each layer, or scalars of one layer; rates are scalars.
  */
 import { numpy as np } from "@jax-js/jax";
 import { EPSILON } from "../../decide/global-clipping.js";
@@ -110,9 +110,14 @@ export function clipToPercentile(
   const next = np.where(isWritten.notEqual(int32(0)), norm.ref.reshape([norm.size, 1]), history);
   const threshold = np.sort(next.ref).slice([], percentile);
   const isAbove = norm.ref.greater(threshold.ref);
-  const scale = np.where(isAbove.ref, threshold.div(np.where(isAbove, norm, 1)), 1);
-  return { scale, history: next };
+  // jax-js divides by a reciprocal, which is infinite for a denormal norm; a power of two rounds nothing.
+  const unit = np.where(norm.ref.less(TINY), 1 / TINY, 1);
+  const quotient = threshold.mul(unit.ref).div(np.where(isAbove.ref, norm.mul(unit), 1));
+  return { scale: np.where(isAbove, quotient, 1), history: next };
 }
+
+/** Far above what has no reciprocal, and far below what becomes infinite over it. */
+const TINY = 2 ** -100;
 
 /** Global clipping: a scalar. The twin of `globalClipScale`. */
 export function globalClipScale(globalNorm: np.Array, maxGradNorm: number): np.Array {

@@ -8,7 +8,7 @@ import { ruleOf } from "../../decide/trust-ratio.js";
 import type { Hyperparameters } from "../../options/options.js";
 import { stackedHistories } from "./clipping.js";
 import { computedOnce, fourAThread, isSmall } from "./compiled.js";
-import { countMade, countSkipped } from "./counters.js";
+import { countMade, countSkipped, isMadeFrom } from "./counters.js";
 import type { IsMade } from "./counters.js";
 import { clipToPercentile, globalClipScale, globalNormOf, usesGradientNorm } from "./decide.js";
 import { accumulated, updateAlone } from "./momentum.js";
@@ -97,16 +97,16 @@ export function stepOver(
   }));
   const measures = groups.map((group) => measured(group, count));
   const isFinite = areAllFinite(measures.flatMap(({ sums }) => sums));
-  const next = countSkipped(skipped, isFinite);
-  const made = countMade(count, next);
-  const shared = { count, rate, isMade: made.isMade };
+  const skips = countSkipped(skipped, isFinite);
+  const steps = countMade(count, skips.made);
+  const shared = { count, rate, isMade: isMadeFrom(steps.made) };
   const outcomes: LayerOutcome[] = [];
   for (const group of decideClipping(measures, shared)) {
     const applied = groupStep(group, shared);
     group.positions.forEach((position, index) => (outcomes[position] = applied[index]!));
   }
-  for (const each of [count, skipped, rate]) each.dispose();
-  return { outcomes, count: made.count, skipped: next.skipped };
+  for (const each of [count, rate, steps.made]) each.dispose();
+  return { outcomes, count: steps.next, skipped: skips.next };
 }
 
 /** Options differ by masks alone: in the rule and the decay. */

@@ -7,7 +7,7 @@
  * numbers are and whether they are finite.
  */
 import { lax, numpy as np } from "@jax-js/jax";
-import { isOnProcessor, isSmall } from "./compiled.js";
+import { isDecidedTogether, isOnProcessor, isSmall } from "./compiled.js";
 import { int32, scalar } from "./scalars.js";
 import { itself, runSums, totalOf } from "./sums.js";
 import { joined } from "./vectors.js";
@@ -44,7 +44,7 @@ export interface ScaledSquares {
  *
  * @param layers the arrays of each layer: as many for each, of one size within a layer, and all layers small
  *   ({@link isSmall}) or none. Consumed
- * @returns for the first array of each layer, for the second and so on: vectors [layers]
+ * @returns for the first array of each layer, for the second and so on: vectors [layers], or scalars of one layer
  */
 export function scaledSquares(layers: readonly (readonly np.Array[])[]): ScaledSquares[] {
   const isTogether = !isOnProcessor() || isSmall(layers[0]![0]!);
@@ -69,14 +69,14 @@ function squaresTwice(values: np.Array): ScaledSquares {
 
 /** In three scales at once, of which the right one is taken: each kernel costs its start. */
 function squaresInThreeScales(layers: readonly (readonly np.Array[])[]): ScaledSquares[] {
-  const arrays = layers[0]!.length;
   const rows = layers.map((each) => {
     const flat = each.map((values) => values.flatten());
     return isSmall(flat[0]!) ? sumsTogether(flat) : sumsOneByOne(flat);
   });
-  const sums = joined(rows).reshape([layers.length, SCALES.length, arrays]);
+  const isOne = rows.length === 1;
+  const sums = isOne ? rows[0]! : joined(rows.map((row) => row.reshape([1, ...row.shape])));
   const squares = layers[0]!.map((_, index) =>
-    inRightScale((scale) => sums.ref.slice([], scale, index)),
+    inRightScale((scale) => sums.ref.slice(...(isOne ? [] : [[] as []]), scale, index)),
   );
   sums.dispose();
   return squares;
@@ -151,7 +151,7 @@ export function rootOf({ sum, scale }: ScaledSquares): np.Array {
   return np.sqrt(sum).mul(inverseOf(scale));
 }
 
-/** ‖x‖ of arrays of many layers, as {@link scaledSquares} takes them: vectors [layers]. */
+/** ‖x‖ of arrays of many layers, as {@link scaledSquares} takes them: vectors [layers], or scalars of one layer. */
 export function normsOf(layers: readonly (readonly np.Array[])[]): np.Array[] {
   return scaledSquares(layers).map(rootOf);
 }
@@ -161,11 +161,19 @@ export function normOf(values: np.Array): np.Array {
   return normsOf([[values]])[0]!.reshape([]);
 }
 
-/** 1 if all elements of arrays are finite, 0 if one is not: an int32 scalar. Consumes them. */
+/**
+ * 1 if all elements of scalars and vectors are finite, 0 if one is not: an int32 scalar.
+ *
+ * @param arrays consumed
+ */
 export function areAllFinite(arrays: readonly np.Array[]): np.Array {
-  const finite = joined(arrays.map(areFinite));
-  // A sum of one element would be a kernel of its own.
-  return finite.size === 1 ? finite.reshape([]) : finite.min();
+  const finite = arrays.map(areFinite);
+  const scalars = finite.filter(({ size }) => size === 1);
+  const vectors = finite.filter(({ size }) => size > 1);
+  if (scalars.length > 0) vectors.push(...(isDecidedTogether() ? [joined(scalars)] : scalars));
+  return vectors
+    .map((each) => (each.size === 1 ? each.reshape([]) : each.min()))
+    .reduce((all, each) => all.mul(each));
 }
 
 /**

@@ -1,16 +1,19 @@
-/**
- * Scalars of many layers as one vector: `jit` makes a kernel for each scalar that is kept, and starting it takes longer
- * than deciding hundreds of them at once.
- */
+/** Scalars of many layers as one vector. */
 import { numpy as np } from "@jax-js/jax";
-import { computedOnce } from "./compiled.js";
+import { computedOnce, isDecidedTogether, isSmall } from "./compiled.js";
 
 /** As many arrays as jax-js joins by one kernel with eight buffers, the fewest that WebGPU promises. */
 const JOINED = 7;
 
-/** The elements of arrays one after the other. Consumes them. */
+/**
+ * Arrays one after the other along their first axis; scalars as a vector. One array stays as it is: another view of it
+ * that many kernels read would be a copy.
+ *
+ * @param arrays consumed
+ */
 export function joined(arrays: readonly np.Array[]): np.Array {
-  let parts = arrays.map((each) => each.flatten());
+  if (arrays.length === 1) return arrays[0]!;
+  let parts = arrays.map((each) => (each.ndim === 0 ? each.reshape([1]) : each));
   while (parts.length > 1) {
     const runs = Array.from({ length: Math.ceil(parts.length / JOINED) }, (_, index) =>
       parts.slice(index * JOINED, (index + 1) * JOINED),
@@ -23,10 +26,11 @@ export function joined(arrays: readonly np.Array[]): np.Array {
 /**
  * Arrays of layers times the factors of their layers. Consumes both.
  *
- * @param factors [layers], or one for all
+ * @param factors [layers], or a scalar for all
  */
 export function scaled(arrays: readonly np.Array[], factors: np.Array): np.Array[] {
-  const once = computedOnce(factors);
+  // Of one small layer it is computed for each element: that takes less than a kernel more.
+  const once = arrays.length === 1 && isSmall(arrays[0]!) ? factors : computedOnce(factors);
   const products = arrays.map((values, index) =>
     values.mul(once.ndim === 0 ? once.ref : once.ref.slice(index)),
   );
@@ -34,14 +38,17 @@ export function scaled(arrays: readonly np.Array[], factors: np.Array): np.Array
   return products;
 }
 
-/** Lists of the items that have the same key, each with the positions of its items. */
+/**
+ * What is decided together ({@link isDecidedTogether}): lists of the items that have the same key, each with the positions
+ * of its items. Where nothing is, every item is by itself.
+ */
 export function grouped<Item>(
   items: readonly Item[],
   keyOf: (item: Item) => string,
 ): { readonly items: Item[]; readonly positions: number[] }[] {
   const groups = new Map<string, { items: Item[]; positions: number[] }>();
   items.forEach((item, position) => {
-    const key = keyOf(item);
+    const key = isDecidedTogether() ? keyOf(item) : String(position);
     const group = groups.get(key) ?? { items: [], positions: [] };
     group.items.push(item);
     group.positions.push(position);

@@ -2,7 +2,7 @@
 import { numpy as np, tree } from "@jax-js/jax";
 import { checkBoolean, checkInteger, checkNames, checkObject } from "../../check.js";
 import { computedOnce } from "./compiled.js";
-import { countSkipped } from "./counters.js";
+import { countSkipped, isMadeFrom } from "./counters.js";
 import type { IsMade } from "./counters.js";
 import { maskedLayers } from "./masks.js";
 import type { Mask } from "./masks.js";
@@ -42,7 +42,8 @@ export function skipNonFinite<State extends OptState>(
       checkCount(name, "skipped", state.skipped);
       const { leaves } = float32Leaves(`${name}: updates`, updates);
       const isFinite = areAllFinite(leaves.map(({ ref }) => finiteSum(ref)));
-      const { skipped, isMade } = countSkipped(state.skipped, isFinite);
+      const { next: skipped, made: isStep } = countSkipped(state.skipped, isFinite);
+      const isMade = isMadeFrom(isStep);
       const before = tree.ref(state.inner);
       const [made, after] = inner.update(updates, state.inner, params);
       const next = {
@@ -50,7 +51,7 @@ export function skipNonFinite<State extends OptState>(
         inner: chosen(`${name}: inner state`, isMade, { after, before }),
       };
       const kept = zerosUnless(isMade, made);
-      state.skipped.dispose();
+      isStep.dispose();
       return [kept, inOrderOf(state, next)];
     },
   };
