@@ -20,6 +20,8 @@ export type Library = typeof layerwise & typeof checkpoint;
 /** What the program has, by name; calls put things here when they have succeeded. */
 export interface Holdings {
   readonly library: Library;
+  /** The kernel that optimizers ask for; undefined: the default. */
+  readonly kernel: layerwise.KernelName | undefined;
   readonly params: Map<string, layerwise.Parameter>;
   readonly optimizers: Map<string, layerwise.LARS>;
   saved: layerwise.StateDict | null;
@@ -34,8 +36,8 @@ export interface Call {
   readonly run: (holdings: Holdings) => void;
 }
 
-export function nothing(library: Library): Holdings {
-  return { library, params: new Map(), optimizers: new Map(), saved: null, bytes: null };
+export function nothing(library: Library, kernel?: layerwise.KernelName): Holdings {
+  return { library, kernel, params: new Map(), optimizers: new Map(), saved: null, bytes: null };
 }
 
 /** More than four chunks, for which threads are woken; the others are smaller, so that a run takes little time. */
@@ -80,11 +82,11 @@ function construct(
         if (data[0] === 0) data.set(randomArray(size, index + 1));
       });
     },
-    run: ({ library, params, optimizers }) => {
+    run: ({ library, kernel, params, optimizers }) => {
       const optimizer = new library.LARS(
         layers.map((layer) => params.get(layer)!),
         { lr: 0.1, momentum: 0.9, weightDecay: 1e-4, ...options },
-        { threads },
+        { threads, ...(kernel === undefined ? {} : { kernel }) },
       );
       optimizers.set(name, optimizer);
     },
