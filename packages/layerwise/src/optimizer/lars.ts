@@ -9,14 +9,14 @@ import type { StateDict } from "../state/saved-state.js";
 import { Layer } from "../step/layer.js";
 import type { StepReport } from "../step/report.js";
 import { runStep, setMomentum } from "../step/step.js";
-import type { LayerStep } from "../step/step.js";
+import type { GroupStep } from "../step/step.js";
 import { checkedKernelOptions } from "./kernel-options.js";
 import type { KernelOptions } from "./kernel-options.js";
 import { createParamGroup, createParamGroups } from "./param-group.js";
 import type { ParamGroup, ParamGroupOptions } from "./param-group.js";
 import type { Parameter } from "./parameter.js";
 import { readState, restoreState } from "./state-dict.js";
-import type { LoadReport, OwnedLayer } from "./state-dict.js";
+import type { LayerGroup, LoadReport } from "./state-dict.js";
 
 /** Options of one step. */
 export interface StepOptions {
@@ -38,7 +38,7 @@ export class LARS {
   /** Live groups. Changes apply from the next step. */
   readonly paramGroups: readonly ParamGroup[];
   readonly #groups: ParamGroup[] = [];
-  readonly #layers: OwnedLayer[] = [];
+  readonly #owned: LayerGroup[] = [];
   readonly #defaults: Hyperparameters;
   readonly #kernel: Kernel;
   #stepCount = 0;
@@ -83,20 +83,20 @@ export class LARS {
     checkNames("step options", checkObject("step options", options), ["gradScale"]);
     const gradScale = checkPositive("gradScale", options.gradScale ?? 1);
     this.#checkAlive();
-    const steps = this.#layerSteps();
-    const outcome = runStep(steps, { kernel: this.#kernel, gradScale });
+    const groups = this.#groupSteps();
+    const outcome = runStep(groups, { kernel: this.#kernel, gradScale });
     if (!outcome.skipped) this.#stepCount++;
-    return { step: this.#stepCount, lr: steps[0]?.learningRate ?? 0, ...outcome };
+    return { step: this.#stepCount, lr: groups[0]?.learningRate ?? 0, ...outcome };
   }
 
   /** Fills every gradient with 0; gradients that are null stay null. */
   zeroGrad(): void {
-    for (const { layer } of this.#layers) layer.parameter.grad?.fill(0);
+    for (const { parameter } of this.#layers) parameter.grad?.fill(0);
   }
 
   /** Bytes of optimizer state held now: 4, or 1.0157 with 8 bits, per parameter with momentum. */
   get stateBytes(): number {
-    return this.#layers.reduce((bytes, { layer }) => bytes + layer.stateBytes, 0);
+    return this.#layers.reduce((bytes, layer) => bytes + layer.stateBytes, 0);
   }
 
   /** The name of the kernel that runs the steps: "wasm", or "reference" where WebAssembly can't start. */
@@ -129,7 +129,7 @@ export class LARS {
    */
   loadStateDict(saved: StateDict): LoadReport {
     this.#checkAlive();
-    const report = restoreState(saved, this.#layers, this.#kernel);
+    const report = restoreState(saved, this.#owned, this.#kernel);
     this.#stepCount = saved.step;
     return report;
   }
@@ -142,7 +142,7 @@ export class LARS {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    for (const { layer } of this.#layers) setMomentum(layer, null, this.#kernel);
+    for (const layer of this.#layers) setMomentum(layer, null, this.#kernel);
     this.#kernel.dispose();
   }
 
@@ -172,7 +172,7 @@ export class LARS {
   #addGroup(group: ParamGroup): void {
     this.#checkAlive();
     this.#checkBitsOf(group);
-    const known = new Set(this.#layers.map(({ layer }) => layer.parameter));
+    const known = new Set(this.#layers.map(({ parameter }) => parameter));
     group.params.forEach((parameter, index) => {
       if (known.has(parameter)) {
         throw new TypeError(
@@ -181,9 +181,9 @@ export class LARS {
       }
       known.add(parameter);
     });
-    for (const parameter of group.params) {
-      this.#layers.push({ layer: new Layer(parameter, this.#layers.length), group });
-    }
+    const first = this.#layers.length;
+    const layers = group.params.map((parameter, index) => new Layer(parameter, first + index));
+    this.#owned.push({ group, layers });
     this.#groups.push(group);
   }
 
@@ -192,18 +192,17 @@ export class LARS {
       throw new Error("expected an optimizer in use, got one that was disposed of");
   }
 
-  /** Every layer with the options of its group in this step, checked. */
-  #layerSteps(): LayerStep[] {
-    const rates = new Map(
-      this.#groups.map((group) => {
-        const values = group.hyperparameters();
-        this.#checkBitsOf(group);
-        return [group, { values, learningRate: rateAt(values.lr, this.#stepCount) }];
-      }),
-    );
-    return this.#layers.map(({ layer, group }) => {
-      const { values, learningRate } = rates.get(group)!;
-      return { layer, values, learningRate };
+  /** All layers, in the order of the groups. */
+  get #layers(): Layer<Parameter>[] {
+    return this.#owned.flatMap(({ layers }) => layers);
+  }
+
+  /** The groups with their options in this step, checked. */
+  #groupSteps(): GroupStep[] {
+    return this.#owned.map(({ group, layers }) => {
+      const values = group.hyperparameters();
+      this.#checkBitsOf(group);
+      return { layers, values, learningRate: rateAt(values.lr, this.#stepCount) };
     });
   }
 }

@@ -11,10 +11,10 @@ import { setMomentum } from "../step/step.js";
 import type { ParamGroup } from "./param-group.js";
 import type { Parameter } from "./parameter.js";
 
-/** A layer and the group whose options it has. */
-export interface OwnedLayer {
-  readonly layer: Layer<Parameter>;
+/** A group, and the layers that have its options. */
+export interface LayerGroup {
   readonly group: ParamGroup;
+  readonly layers: readonly Layer<Parameter>[];
 }
 
 /** What loading did beside copying. */
@@ -24,10 +24,10 @@ export interface LoadReport {
 }
 
 /** A copy of the state. */
-export function readState(step: number, layers: readonly OwnedLayer[]): StateDict {
+export function readState(step: number, layers: readonly Layer<Parameter>[]): StateDict {
   return {
     step,
-    layers: layers.map(({ layer }) => ({
+    layers: layers.map((layer) => ({
       name: layer.parameter.name ?? null,
       shape: [...layer.parameter.shape],
       step: layer.stepCount,
@@ -64,10 +64,10 @@ function unsharedCopy<A extends Float32Array | Uint8Array>(
  */
 export function restoreState(
   saved: StateDict,
-  layers: readonly OwnedLayer[],
+  groups: readonly LayerGroup[],
   kernel: Kernel,
 ): LoadReport {
-  const pairs = matched(checkedState(saved).layers, layers);
+  const pairs = matched(checkedState(saved).layers, groups);
   for (const { layer, state } of pairs) checkShape(layer, state);
   const histories = pairs.map(({ state }) => state.gradientHistory?.slice() ?? null);
   const momenta = makeMomenta(pairs, (pair) => loadedMomentum(pair, kernel), {
@@ -82,12 +82,15 @@ export function restoreState(
   return { converted: pairs.flatMap((pair, index) => conversion(pair, momenta[index]!)) };
 }
 
-interface Pair extends OwnedLayer {
+interface Pair {
+  readonly layer: Layer<Parameter>;
+  readonly group: ParamGroup;
   readonly state: LayerState;
 }
 
 /** Layers beside their saved states: by name when all have distinct names, else by position. */
-function matched(states: readonly LayerState[], layers: readonly OwnedLayer[]): Pair[] {
+function matched(states: readonly LayerState[], groups: readonly LayerGroup[]): Pair[] {
+  const layers = groups.flatMap(({ group, layers: own }) => own.map((layer) => ({ layer, group })));
   if (states.length !== layers.length) {
     throw new RangeError(
       `state: expected ${String(layers.length)} layers, as the optimizer has, got ${String(states.length)} layers`,

@@ -22,14 +22,20 @@ export function normPlan(trustRatio: TrustRatio): NormPlan {
   };
 }
 
-/** ‖w‖ and ‖u‖, each from the pass that has taken it. */
-export function reportedNorms(
+/** ‖w‖ for the report, from the pass that has taken it. */
+export function weightNorm(
   { apply }: NormPlan,
   measured: SumsOfSquares,
   applied: SumsOfSquares,
-): { weight: number; update: number } {
-  return {
-    weight: Math.sqrt((apply.weights ? applied : measured).weights),
-    update: Math.sqrt((apply.update ? applied : measured).update),
-  };
+): number {
+  return Math.sqrt((apply.weights ? applied : measured).weights);
+}
+
+/** ‖u‖ for the report, from the pass that has taken it. */
+export function updateNorm(
+  { apply }: NormPlan,
+  measured: SumsOfSquares,
+  applied: SumsOfSquares,
+): number {
+  return Math.sqrt((apply.update ? applied : measured).update);
 }

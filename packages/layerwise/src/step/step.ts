@@ -14,13 +14,13 @@ import type { Hyperparameters } from "../options/options.js";
 import { directionEquation, unscaledEquation, updateEquation } from "./equation.js";
 import type { Layer } from "./layer.js";
 import { makeMomenta, momentumAs, wantedMomentum } from "./momentum.js";
-import { normPlan, reportedNorms } from "./norms.js";
+import { normPlan, updateNorm, weightNorm } from "./norms.js";
 import type { NormPlan } from "./norms.js";
 import type { LayerReport, StepReport } from "./report.js";
 
-/** A layer in one step, with the options of its group. */
-export interface LayerStep {
-  readonly layer: Layer;
+/** A group of layers in one step, with its options. */
+export interface GroupStep {
+  readonly layers: readonly Layer[];
   readonly values: Hyperparameters;
   /** γ of this step. */
   readonly learningRate: number;
@@ -37,7 +37,10 @@ export interface StepContext {
 export type StepOutcome = Pick<StepReport, "skipped" | "gradNorm" | "layers">;
 
 /** A layer that takes part: it has a gradient. */
-interface Active extends LayerStep {
+interface Active {
+  readonly layer: Layer;
+  readonly values: Hyperparameters;
+  readonly learningRate: number;
   readonly plan: NormPlan;
   readonly gradScale: number;
   /** No momentum is stored, or none is kept: m = d. */
@@ -55,10 +58,10 @@ interface Clips {
  *   nonFinite "throw". Nothing was written then
  */
 export function runStep(
-  steps: readonly LayerStep[],
+  groups: readonly GroupStep[],
   { kernel, gradScale }: StepContext,
 ): StepOutcome {
-  const active = begin(steps, gradScale);
+  const active = begin(groups, gradScale);
   const gradients = measure(kernel, active);
   if (!areFinite(active, gradients)) return reportSkipped(active, gradients);
   const clips = clip(active, gradients);
@@ -69,17 +72,15 @@ export function runStep(
 }
 
 /** The layers that have a gradient, with arrays that are as long as they were. */
-function begin(steps: readonly LayerStep[], gradScale: number): Active[] {
+function begin(groups: readonly GroupStep[], gradScale: number): Active[] {
   const active: Active[] = [];
-  let plan: NormPlan | null = null;
-  let planned: Hyperparameters | null = null;
-  for (const { layer, values, learningRate } of steps) {
-    if (!hasGradient(layer)) continue;
-    // One for each group, whose layers follow each other.
-    if (plan === null || planned !== values) plan = normPlan(values.trustRatio);
-    planned = values;
-    const isFirst = layer.momentum === null || values.momentum === 0;
-    active.push({ layer, values, learningRate, plan, gradScale, isFirst });
+  for (const { layers, values, learningRate } of groups) {
+    const plan = normPlan(values.trustRatio);
+    for (const layer of layers) {
+      if (!hasGradient(layer)) continue;
+      const isFirst = layer.momentum === null || values.momentum === 0;
+      active.push({ layer, values, learningRate, plan, gradScale, isFirst });
+    }
   }
   return active;
 }
@@ -269,12 +270,11 @@ function report(
 ): StepOutcome {
   const { norms, clips, ratios, applied } = results;
   const layers = active.map((step, index): LayerReport => {
-    const { weight, update } = reportedNorms(step.plan, norms[index]!, applied[index]!);
     return {
       name: step.layer.label,
-      weightNorm: weight,
+      weightNorm: weightNorm(step.plan, norms[index]!, applied[index]!),
       gradNorm: gradientNorm(step, norms[index]!),
-      updateNorm: update,
+      updateNorm: updateNorm(step.plan, norms[index]!, applied[index]!),
       trustRatio: ratios[index]!,
       clipScale: clips.scales[index]!,
     };
@@ -284,10 +284,14 @@ function report(
 
 function reportSkipped(active: readonly Active[], sums: readonly SumsOfSquares[]): StepOutcome {
   const layers = active.map((step, index): LayerReport => {
-    const gradNorm = gradientNorm(step, sums[index]!);
-    const { weight } = reportedNorms(step.plan, sums[index]!, NO_SUMS);
-    const none = { updateNorm: 0, trustRatio: 0, clipScale: 0 };
-    return { name: step.layer.label, weightNorm: weight, gradNorm, ...none };
+    return {
+      name: step.layer.label,
+      weightNorm: weightNorm(step.plan, sums[index]!, NO_SUMS),
+      gradNorm: gradientNorm(step, sums[index]!),
+      updateNorm: 0,
+      trustRatio: 0,
+      clipScale: 0,
+    };
   });
   return { skipped: true, gradNorm: globalNorm(layers.map(({ gradNorm }) => gradNorm)), layers };
 }

@@ -58,12 +58,13 @@ export class WasmRuntime implements PassRunner {
   }
 
   run(pass: Pass, tasks: readonly KernelTask[], mostThreads: number): SumsOfSquares[] {
+    const helpers = this.pool.helpers(mostThreads);
     const isMain = tasks.map((task) => this.#isForMain(task, mostThreads));
+    if (!isMain.includes(false)) return this.#main.run(pass, tasks, helpers);
     const inMain = tasks.filter((_, index) => isMain[index]);
-    const sums = this.#main.run(pass, inMain, this.pool.helpers(mostThreads));
-    if (inMain.length === tasks.length) return sums;
     const others = tasks.filter((_, index) => isMain[index] === false);
-    const [ours, theirs] = [sums.values(), this.#alone.run(pass, others, null).values()];
+    const ours = this.#main.run(pass, inMain, helpers).values();
+    const theirs = this.#alone.run(pass, others, null).values();
     return isMain.map((isOurs) => (isOurs ? ours : theirs).next().value ?? NO_SUMS);
   }
 

@@ -33,10 +33,12 @@ const LARGEST = 2 ** 128;
  * 1e-42 does not fit it, though their product does. Such a layer goes through the reference kernel.
  */
 function fitsFloat32({ gradientFactor, weightFactor, stepSize }: UpdateEquation): boolean {
-  return [gradientFactor, weightFactor, stepSize].every((factor) => {
-    const magnitude = Math.abs(factor);
-    return magnitude === 0 || (magnitude >= SMALLEST_NORMAL && Math.fround(magnitude) < LARGEST);
-  });
+  return isHeld(gradientFactor) && isHeld(weightFactor) && isHeld(stepSize);
+}
+
+function isHeld(factor: number): boolean {
+  const magnitude = Math.abs(factor);
+  return magnitude === 0 || (magnitude >= SMALLEST_NORMAL && Math.fround(magnitude) < LARGEST);
 }
 
 /** One pass over layers, those whose factors float32 does not hold by the reference kernel. */
@@ -47,10 +49,11 @@ export function runPass(
   mostThreads: number,
 ): SumsOfSquares[] {
   checkArrays(tasks);
+  if (tasks.every(({ equation }) => fitsFloat32(equation))) {
+    return runner.run(pass, tasks, mostThreads);
+  }
   const fitting = tasks.filter(({ equation }) => fitsFloat32(equation));
-  const sums = runner.run(pass, fitting, mostThreads);
-  if (fitting.length === tasks.length) return sums;
-  const ours = sums.values();
+  const ours = runner.run(pass, fitting, mostThreads).values();
   return tasks.map((task) => {
     if (fitsFloat32(task.equation)) return ours.next().value ?? NO_SUMS;
     return referenceKernel[pass]([task])[0] ?? NO_SUMS;

@@ -93,7 +93,9 @@ export class Workspace {
     return this.heap.pinned(() => {
       const placed = tasks.map((task) => placedWhole(task, this.heap));
       const inside = placed.filter((task) => task !== null);
-      const sums = this.#runInside(pass, inside, helpers).values();
+      const insideSums = this.#runInside(pass, inside, helpers);
+      if (inside.length === tasks.length) return insideSums;
+      const sums = insideSums.values();
       return tasks.map((task, index) => {
         if (placed[index] !== null) return sums.next().value ?? NO_SUMS;
         return this.#passThrough(pass, task, helpers);

@@ -4,6 +4,7 @@
  * caller, who alone can reach the arrays, copies the other.
  */
 import { BLOCK_SIZE } from "../../../state/codebook.js";
+import type { Momentum } from "../../../state/momentum.js";
 import { CHUNK_SIZE } from "../../kernel.js";
 import type { KernelTask, LayerArrays } from "../../kernel.js";
 import type { Addresses, Pass, PlacedTask } from "../job.js";
@@ -45,11 +46,36 @@ function needs({ sums, equation }: KernelTask, pass: Pass, part: Part): boolean 
 
 /** A task as a job takes it, if all its arrays lie in the kernels' memory, else null. */
 export function placedWhole(task: KernelTask, heap: Heap): PlacedTask | null {
-  const parts = partsOf(task.arrays);
-  if (!parts.every(({ array }) => heap.holds(array))) return null;
-  const addresses: Record<Part, number> = { weights: 0, gradient: 0, momentum: 0, absmax: 0 };
-  for (const { part, array } of parts) addresses[part] = array.byteOffset;
-  return { task, addresses, size: task.arrays.weights.length, isCopied: false, continues: false };
+  const { weights, gradient, momentum } = task.arrays;
+  if (!heap.holds(weights) || !heap.holds(gradient)) return null;
+  const stored = momentum === null ? NOWHERE : addressesOfMomentum(momentum, heap);
+  if (stored === null) return null;
+  return {
+    task,
+    addresses: {
+      weights: weights.byteOffset,
+      gradient: gradient.byteOffset,
+      momentum: stored.momentum,
+      absmax: stored.absmax,
+    },
+    size: weights.length,
+    isCopied: false,
+    continues: false,
+  };
+}
+
+type MomentumAddresses = Pick<Addresses, "momentum" | "absmax">;
+
+const NOWHERE: MomentumAddresses = { momentum: 0, absmax: 0 };
+
+function addressesOfMomentum(momentum: Momentum, heap: Heap): MomentumAddresses | null {
+  if (momentum.kind === "float32") {
+    const { values } = momentum;
+    return heap.holds(values) ? { momentum: values.byteOffset, absmax: 0 } : null;
+  }
+  const { codes, absmax } = momentum;
+  if (!heap.holds(codes) || !heap.holds(absmax)) return null;
+  return { momentum: codes.byteOffset, absmax: absmax.byteOffset };
 }
 
 /** Whether any array of a task lies in a memory. */
