@@ -1,16 +1,11 @@
-/**
- * The backends that run in Node: cpu and wasm, where steps run in the core's kernels, and `plain`, the cpu backend
- * under a name that the adapter does not know, where they run by tensor operations, as on webgl and tfjs-node.
- */
-import { createRequire } from "node:module";
-import { dirname, sep } from "node:path";
+/** The scenarios on the backends that run in Node, and what needs no other backend to be tested on. */
 import * as tf from "@tensorflow/tfjs";
 import { MathBackendCPU } from "@tensorflow/tfjs-backend-cpu";
-import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import { NonFiniteGradientError } from "layerwise/tfjs";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { trajectories } from "../../../packages/layerwise/test/helpers/vectors.js";
 import { digits } from "./digits.js";
+import { use } from "./node-backends.js";
 import {
   accuracyOf,
   caseNames,
@@ -30,18 +25,6 @@ import {
 import type { ClassName } from "./scenarios.js";
 
 const classNames = ["LARS", "LARS8bit", "LARS32bit"] as const satisfies readonly ClassName[];
-
-const wasmFolder = dirname(
-  createRequire(import.meta.url).resolve("@tensorflow/tfjs-backend-wasm/package.json"),
-);
-setWasmPaths(`${wasmFolder}${sep}dist${sep}`);
-tf.registerBackend("plain", () => new MathBackendCPU());
-tf.copyRegisteredKernels("cpu", "plain");
-
-async function use(backend: string): Promise<void> {
-  expect(await tf.setBackend(backend)).toBe(true);
-  await tf.ready();
-}
 
 describe.each(["cpu", "wasm", "plain"])("backend %s", (backend) => {
   beforeAll(() => use(backend));

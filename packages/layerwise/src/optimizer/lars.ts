@@ -15,6 +15,8 @@ import { createKernel } from "../kernels/choose.js";
 import type { KernelName } from "../kernels/choose.js";
 import { NO_SUMS } from "../kernels/kernel.js";
 import type { Kernel, KernelTask, Momentum, SumsOfSquares } from "../kernels/kernel.js";
+import { checkBitsOfGroup, FIXED_BITS, withFixedBits } from "../options/fixed-bits.js";
+import type { BitsOfClass } from "../options/fixed-bits.js";
 import { resolveOptions } from "../options/options.js";
 import type { Hyperparameters, LARSOptions } from "../options/options.js";
 import type { StateDict } from "../state/saved-state.js";
@@ -103,7 +105,7 @@ type GroupRates = ReadonlyMap<ParamGroup, Pick<LayerStep, "values" | "learningRa
  */
 export class LARS {
   /** The bits that a subclass allows, or null for both. */
-  protected static readonly fixedBits: 8 | 32 | null = null;
+  protected static readonly fixedBits: 8 | 32 | null = FIXED_BITS.LARS;
 
   /** Live groups: what is set on them holds from the next step on. */
   readonly paramGroups: readonly ParamGroup[];
@@ -127,7 +129,7 @@ export class LARS {
     kernelOptions: KernelOptions = {},
   ) {
     const { kernel, threads } = checkedKernelOptions(kernelOptions);
-    this.#defaults = resolveOptions("options", this.#withFixedBits(options));
+    this.#defaults = resolveOptions("options", withFixedBits(options, this.#bits));
     this.paramGroups = this.#groups;
     for (const group of createParamGroups(params, this.#defaults)) this.#addGroup(group);
     // Last, when nothing can be refused any more: it may start threads.
@@ -212,32 +214,14 @@ export class LARS {
     this.#kernel.dispose();
   }
 
-  #withFixedBits(options: LARSOptions): LARSOptions {
-    const { fixedBits } = this.constructor as typeof LARS;
-    if (fixedBits === null) return options;
-    const given = checkObject("options", options) as Partial<LARSOptions>;
-    for (const bits of [given.optimBits, given.args?.optimBits]) {
-      if (bits !== undefined) this.#checkBits(bits, [fixedBits]);
-    }
-    return { ...options, optimBits: fixedBits };
-  }
-
-  #checkBits(bits: unknown, allowed: number[]): void {
-    if (!allowed.includes(bits as number)) {
-      throw new RangeError(
-        `optimBits: got ${shown(bits)}; allowed is ${allowed.join(" or ")} under ${this.constructor.name}`,
-      );
-    }
-  }
-
-  /** Under LARS8bit a group may keep 32 bits, for embeddings say; the other way round makes no sense. */
-  #checkBitsOf({ optimBits }: ParamGroup): void {
-    if ((this.constructor as typeof LARS).fixedBits === 32) this.#checkBits(optimBits, [32]);
+  get #bits(): BitsOfClass {
+    const { name, fixedBits } = this.constructor as typeof LARS;
+    return { className: name, fixedBits };
   }
 
   #addGroup(group: ParamGroup): void {
     this.#checkAlive();
-    this.#checkBitsOf(group);
+    checkBitsOfGroup(group, this.#bits);
     const known = new Set(this.#layers.map(({ parameter }) => parameter));
     group.params.forEach((parameter, index) => {
       if (known.has(parameter)) {
@@ -263,7 +247,7 @@ export class LARS {
     return new Map(
       this.#groups.map((group) => {
         const values = group.hyperparameters();
-        this.#checkBitsOf(group);
+        checkBitsOfGroup(group, this.#bits);
         return [group, { values, learningRate: rateAt(values.lr, this.#stepCount) }];
       }),
     );
@@ -364,12 +348,12 @@ export class LARS {
 
 /** LARS with 8-bit momentum: 1.0157 bytes of state a parameter. A group may ask for 32 bits. */
 export class LARS8bit extends LARS {
-  protected static override readonly fixedBits = 8;
+  protected static override readonly fixedBits = FIXED_BITS.LARS8bit;
 }
 
 /** LARS with 32-bit momentum: 4 bytes of state a parameter. */
 export class LARS32bit extends LARS {
-  protected static override readonly fixedBits = 32;
+  protected static override readonly fixedBits = FIXED_BITS.LARS32bit;
 }
 
 function checkedKernel(given: unknown): KernelName | Kernel {

@@ -1,6 +1,7 @@
 /** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
 import { checkObject, shown } from "../check.js";
 import type { TrustRatio } from "../decide/trust-ratio.js";
+import { EXCLUDED, isUsuallyExcluded } from "../options/exclusion.js";
 import {
   checkHyperparameters,
   clipUpdateWith,
@@ -125,12 +126,12 @@ function checkParameters(name: string, value: unknown): readonly Parameter[] {
  */
 export function excludeFromAdaptation(
   params: readonly Parameter[],
-  isExcluded: (parameter: Parameter) => boolean = ({ shape }) => shape.length < 2,
+  isExcluded: (parameter: Parameter) => boolean = isUsuallyExcluded,
 ): ParamGroupOptions[] {
   const all = checkParameters("excludeFromAdaptation: params", params);
   const groups: ParamGroupOptions[] = [
     { params: all.filter((parameter) => !isExcluded(parameter)) },
-    { params: all.filter(isExcluded), trustRatio: "none", weightDecay: 0 },
+    { params: all.filter(isExcluded), ...EXCLUDED },
   ];
   return groups.filter((group) => group.params.length > 0);
 }
