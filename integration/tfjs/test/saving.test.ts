@@ -355,7 +355,7 @@ describe.each(["cpu", "wasm", "plain"])("backend %s", (backend) => {
     stepOn(optimizer, model, LAYERS, 0);
     const before = await savedBy(optimizer);
     const weights = (await optimizer.getWeights()).map(({ name, tensor }) => ({ name, tensor }));
-    const change = (part: string, tensor: tf.Tensor): tf.NamedTensor[] =>
+    const change = (part: string, tensor: tf.Tensor): typeof weights =>
       weights.map((entry) => (entry.name.endsWith(part) ? { name: entry.name, tensor } : entry));
     const short = tf.tensor1d([1, 2, 3], "int32");
     const floats = tf.tensor1d([1, 2, 3]);

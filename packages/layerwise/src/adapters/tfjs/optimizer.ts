@@ -188,7 +188,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       returnCost = false,
       varList?: readonly Variable[],
     ): Tensor | null {
-      const { value, grads } = this.computeGradients(f, varList);
+      const { value, grads } = tf.tidy(() => this.computeGradients(f, varList));
       let cost: Tensor | null = null;
       try {
         this.applyGradients(

@@ -87,7 +87,8 @@ export interface TensorFlow {
   getKernel(name: string, backend: string): unknown;
   env(): Environment;
 
-  tidy(body: () => void): void;
+  /** Disposes of all tensors that the body makes and does not return, in an object or list of them. */
+  tidy<Made>(body: () => Made): Made;
   keep(tensor: Tensor): Tensor;
   tensor(values: TensorData, shape: number[], dtype?: "float32" | "int32"): Tensor;
   scalar(value: number, dtype?: "float32" | "int32"): Tensor;

@@ -6,27 +6,30 @@ import { NonFiniteGradientError } from "../../../errors.js";
 import type { Slot } from "../stepper.js";
 import type { Tensor, TensorFlow } from "../tensorflow.js";
 import { SlotRows } from "./slot-rows.js";
+import type { HeldRows } from "./slot-rows.js";
 
 export class FiniteWatch {
   readonly #tf: TensorFlow;
   /** 1 where all gradients since the last reading were finite. */
-  readonly #flags: SlotRows;
-  /** The first variable that a reading has found, of the readings that nobody was told of yet. */
-  #found: Promise<Slot | null> = Promise.resolve(null);
-  /** The same, once it is known. */
-  #broken: Slot | null = null;
-  #isReading = false;
+  #flags: SlotRows;
+  readonly #readings = new Set<Promise<void>>();
+  /** What readings have found, and nobody was told of yet. */
+  #found: Slot[] = [];
+  /** What they find while somebody waits, for each who does. */
+  readonly #waiting = new Set<Slot[]>();
+  /** Whether there were steps while a reading was under way. */
+  #isLate = false;
 
   constructor(tf: TensorFlow) {
     this.#tf = tf;
     this.#flags = new SlotRows(tf, 1);
   }
 
-  /** @throws NonFiniteGradientError once for each gradient that a reading has found */
+  /** @throws NonFiniteGradientError once for what readings have found since the last one */
   throwIfBroken(): void {
-    const broken = this.#broken;
-    if (broken === null) return;
-    this.#forget();
+    const [broken] = this.#found;
+    if (broken === undefined) return;
+    this.#found = [];
     throw new NonFiniteGradientError(broken.name);
   }
 
@@ -57,27 +60,31 @@ export class FiniteWatch {
     );
   }
 
-  /** Begins to read, unless that is under way. */
+  /** Begins to read, or does so when the reading that is under way has ended. */
   read(): void {
-    if (this.#isReading || this.#flags.isEmpty) return;
-    this.#isReading = true;
-    const ended = (): void => {
-      this.#isReading = false;
-    };
-    this.#take().then(ended, ended);
+    if (this.#flags.isEmpty) return;
+    this.#isLate = this.#readings.size > 0;
+    if (!this.#isLate) this.#take();
   }
 
   /**
    * Waits until it is known of all steps so far.
    *
-   * @throws NonFiniteGradientError unless all gradients since the last such error were finite
+   * @throws NonFiniteGradientError for a gradient of theirs that was not finite, unless a step has told of it before
    */
   async settled(): Promise<void> {
     this.throwIfBroken();
-    const found = this.#take();
-    const broken = await found;
-    if (broken === null) return;
-    if (this.#found === found) this.#forget();
+    const found: Slot[] = [];
+    this.#waiting.add(found);
+    try {
+      this.#take();
+      await Promise.all(this.#readings);
+    } finally {
+      this.#waiting.delete(found);
+    }
+    const [broken] = found;
+    if (broken === undefined) return;
+    this.#found = this.#found.filter((slot) => !found.includes(slot));
     throw new NonFiniteGradientError(broken.name);
   }
 
@@ -89,35 +96,31 @@ export class FiniteWatch {
   /** Forgets all steps so far. */
   reset(): void {
     this.#flags.dispose();
-    this.#forget();
+    // Readings that are under way look for the flags that they were of.
+    this.#flags = new SlotRows(this.#tf, 1);
+    this.#found = [];
   }
 
-  #forget(): void {
-    this.#broken = null;
-    this.#found = Promise.resolve(null);
-  }
-
-  /** Reads the flags, which begin anew. */
-  #take(): Promise<Slot | null> {
-    const earlier = this.#found;
-    const found = Promise.all([earlier, this.#firstBroken()]).then(([first, second]) => {
-      const broken = first ?? second;
-      // Unless somebody was told, or another reading has begun, which will tell.
-      if (this.#found === found) this.#broken = broken;
-      return broken;
+  /** Begins to read the flags, which begin anew. */
+  #take(): void {
+    const flags = this.#flags;
+    const rows = flags.take();
+    if (rows === null) return;
+    const reading = this.#read(rows).then((broken) => {
+      if (broken === null || this.#flags !== flags) return;
+      this.#found.push(broken);
+      for (const found of this.#waiting) found.push(broken);
     });
-    this.#found = found;
+    this.#readings.add(reading);
+    const ended = (): void => {
+      this.#readings.delete(reading);
+      if (this.#isLate) this.read();
+    };
     // A reading that fails, fails for those who wait for it.
-    found.catch(() => {
-      if (this.#found === found) this.#forget();
-    });
-    return found;
+    reading.then(ended, ended);
   }
 
-  async #firstBroken(): Promise<Slot | null> {
-    const rows = this.#flags.take();
-    if (rows === null) return null;
-    const { tensor, slots } = rows;
+  async #read({ tensor, slots }: HeldRows): Promise<Slot | null> {
     try {
       const values = await tensor.data();
       return slots[values.findIndex((value) => value === 0)] ?? null;
