@@ -329,9 +329,9 @@ describe("a real optimizer of TensorFlow.js", () => {
     }).toThrow(/"nobody"/);
     const gone = tf.zeros([20, 30]);
     gone.dispose();
-    for (const gradient of [gone, 3, "a", {}, new Float32Array(600)] as tf.Tensor[]) {
+    for (const gradient of [gone, 3, "a", {}, new Float32Array(600)]) {
       expect(() => {
-        optimizer.applyGradients({ [name]: gradient });
+        optimizer.applyGradients({ [name]: gradient as never });
       }).toThrow(`variable ${JSON.stringify(name)}: gradient: `);
     }
     const whole = tf.zeros([20, 30], "int32");

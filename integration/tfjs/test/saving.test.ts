@@ -219,7 +219,9 @@ describe.each(["cpu", "wasm", "plain"])("backend %s", (backend) => {
     const loaded = created();
     await reloaded(trained, loaded);
     const renamed = [make("first", [5, 4]), make("second", [5, 4])];
-    renamed.forEach((variable, index) => variable.assign(old[index]!));
+    renamed.forEach((variable, index) => {
+      variable.assign(old[index]!);
+    });
     step(
       trained,
       [
