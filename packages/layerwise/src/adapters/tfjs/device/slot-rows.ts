@@ -51,9 +51,10 @@ export class SlotRows {
 
   /** All rows; the tensor is kept until a row changes. null without any. */
   get all(): HeldRows | null {
-    const slots = [...this.#slots];
     const held = this.#held;
-    if (this.#pending.size === 0 && (held?.slots.length ?? 0) === slots.length) return held;
+    const isCurrent = (held?.slots.length ?? 0) === this.#slots.size;
+    if (this.#pending.size === 0 && isCurrent) return held;
+    const slots = [...this.#slots];
     const fresh = [...this.#pending];
     this.#pending.clear();
     this.#tf.tidy(() => {
@@ -70,7 +71,7 @@ export class SlotRows {
   /** [slots, width] of variables that have rows. */
   of(slots: readonly Slot[]): Tensor {
     const { tensor, slots: held } = this.all!;
-    return this.#gathered(tensor, placesOf(held), slots);
+    return isSame(held, slots) ? tensor : this.#gathered(tensor, placesOf(held), slots);
   }
 
   /**
@@ -79,7 +80,12 @@ export class SlotRows {
    * @param rows [slots, width]
    */
   put(slots: readonly Slot[], rows: Tensor): void {
-    const { tensor, places } = this.#joined(this.all, rows, slots);
+    const held = this.all;
+    if (held !== null && isSame(held.slots, slots)) {
+      this.#hold(rows, held.slots);
+      return;
+    }
+    const { tensor, places } = this.#joined(held, rows, slots);
     for (const slot of slots) this.#slots.add(slot);
     const all = [...this.#slots];
     this.#hold(this.#gathered(tensor, places, all), all);
