@@ -123,7 +123,6 @@ export interface TensorFlow {
   max(x: Tensor, axis?: number): Tensor;
   min(x: Tensor): Tensor;
   sum(x: Tensor, axis?: number): Tensor;
-  matMul(a: Tensor, b: Tensor): Tensor;
 
   reshape(x: Tensor, shape: number[]): Tensor;
   slice(x: Tensor, begin: number, size: number): Tensor;
