@@ -94,6 +94,46 @@ describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", () => {
       expect(await run("changedBySkippedStep", name, bad)).toBe(0);
     });
 
+    it("trains on after loading in the same page, with layers frozen and thawed, to the bit", async () => {
+      for (const name of ["LARS", "LARS8bit"]) {
+        expect(await run("differencesAfterPartialReload", name), name).toBe(0);
+      }
+    });
+
+    it("a refused minimize leaves no tensors behind, of a first step or a later one", async () => {
+      for (const refusal of ["rate", "first options", "last options", "earlier NaN"]) {
+        for (const isFirst of [true, false]) {
+          const left = await run("leftByRefused", "LARS8bit", refusal, isFirst);
+          expect(left, refusal).toBeLessThanOrEqual(0);
+        }
+      }
+    });
+
+    it("settled() tells of a gradient that was not finite, once", async () => {
+      expect(await run("settledOnes", "throw")).toEqual([
+        ...["finite", "finite", "1", "finite", "finite", "2", "2", "0", "finite"],
+      ]);
+      expect(new Set((await run("settledOnes", "skip")) as string[])).toEqual(new Set(["finite"]));
+    });
+
+    it("holds nothing for variables that were disposed of", async () => {
+      expect(await run("heldForDisposed")).toEqual({ bytes: 0, names: 0, tensors: 0 });
+    });
+
+    it("decides percentile clipping for all layers at once: by as many dispatches for 60 layers as for 4", async () => {
+      const trustRatio = { rule: "scale-gradient" };
+      const added: number[] = [];
+      for (const layers of [4, 60]) {
+        const without = await run("dispatchesOfStep", layers, { trustRatio });
+        const options = { trustRatio, percentileClipping: 50 };
+        added.push(Number(await run("dispatchesOfStep", layers, options)) - Number(without));
+      }
+      // One more where flags are put together with those of a step before.
+      expect(Math.abs(added[1]! - added[0]!)).toBeLessThanOrEqual(1);
+      // A texture is packed and unpacked between shaders of TensorFlow.js.
+      expect(added[0]).toBeLessThanOrEqual(backend === "webgl" ? 50 : 20);
+    });
+
     if (backend === "webgl") {
       // Of them, three upload the gradients. Tensor operations take hundreds.
       it("runs at most 20 programs for a step of three layers, 26 with 8 bits", async () => {
@@ -130,8 +170,10 @@ describe.skipIf(!hasBrowser("browser.test.ts"))("in Chromium", () => {
 
   it("runs its shaders where TensorFlow.js does not pack textures", async () => {
     const page = await chromium.open("webgl without packing");
-    // Not percentile clipping: TensorFlow.js' tf.slice of one dimension does not compile there.
-    for (const name of ["the default rule, momentum, decay", "8 bits", "skipZeros"]) {
+    for (const name of [
+      ...["the default rule, momentum, decay", "8 bits", "skipZeros"],
+      "percentile and global clipping",
+    ]) {
       expect(await page.run("trajectory", name, 10, oddShapes), name).toBeLessThan(1e-5);
     }
     await page.page.close();

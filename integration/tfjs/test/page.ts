@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import "@tensorflow/tfjs-backend-webgpu";
+import * as lifecycle from "./lifecycle.js";
 import * as scenarios from "./scenarios.js";
 
 setWasmPaths("/");
@@ -17,7 +18,7 @@ const LESS: Readonly<Record<string, [flag: string, value: boolean | number]>> = 
 };
 
 Object.assign(globalThis, {
-  scenarios,
+  scenarios: { ...scenarios, ...lifecycle },
   use: async (backend: string): Promise<boolean> => {
     const less = LESS[backend];
     if (less !== undefined) tf.env().set(...less);

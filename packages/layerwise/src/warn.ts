@@ -1,9 +1,13 @@
-/** Warnings on the console, each once in a program. */
+/** Warnings on the console: what a user would not see otherwise, that steps are slow, or that state was left aside. */
+export function warn(message: string): void {
+  console.warn(`layerwise: ${message}`);
+}
+
 const said = new Set<string>();
 
-/** Says what a user would not see otherwise: that steps are slower than they could be, or that state was left aside. */
+/** A warning that is said once in a program. */
 export function warnOnce(message: string): void {
   if (said.has(message)) return;
   said.add(message);
-  console.warn(`layerwise: ${message}`);
+  warn(message);
 }

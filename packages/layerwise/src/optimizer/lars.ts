@@ -2,6 +2,8 @@
 import { checkNames, checkObject, checkPositive, shown } from "../check.js";
 import { createKernel } from "../kernels/choose.js";
 import type { Kernel } from "../kernels/kernel.js";
+import { checkBitsOfGroup, FIXED_BITS, withFixedBits } from "../options/fixed-bits.js";
+import type { BitsOfClass } from "../options/fixed-bits.js";
 import { rateAt } from "../options/learning-rate.js";
 import { resolveOptions } from "../options/options.js";
 import type { Hyperparameters, LARSOptions } from "../options/options.js";
@@ -33,7 +35,7 @@ export interface StepOptions {
  */
 export class LARS {
   /** The bits that a subclass allows, or null for both. */
-  protected static readonly fixedBits: 8 | 32 | null = null;
+  protected static readonly fixedBits: 8 | 32 | null = FIXED_BITS.LARS;
 
   /** Live groups. Changes apply from the next step. */
   readonly paramGroups: readonly ParamGroup[];
@@ -57,7 +59,7 @@ export class LARS {
     kernelOptions: KernelOptions = {},
   ) {
     const { kernel, threads } = checkedKernelOptions(kernelOptions);
-    this.#defaults = resolveOptions("options", this.#withFixedBits(options));
+    this.#defaults = resolveOptions("options", withFixedBits(options, this.#bits));
     this.paramGroups = this.#groups;
     for (const group of createParamGroups(params, this.#defaults)) this.#addGroup(group);
     // Last, when nothing can be refused any more: it may start threads.
@@ -146,32 +148,14 @@ export class LARS {
     this.#kernel.dispose();
   }
 
-  #withFixedBits(options: LARSOptions): LARSOptions {
-    const { fixedBits } = this.constructor as typeof LARS;
-    if (fixedBits === null) return options;
-    const given = checkObject("options", options) as Partial<LARSOptions>;
-    for (const bits of [given.optimBits, given.args?.optimBits]) {
-      if (bits !== undefined) this.#checkBits(bits, [fixedBits]);
-    }
-    return { ...options, optimBits: fixedBits };
-  }
-
-  #checkBits(bits: unknown, allowed: number[]): void {
-    if (!allowed.includes(bits as number)) {
-      throw new RangeError(
-        `optimBits: expected ${allowed.join(" or ")} under ${this.constructor.name}, got ${shown(bits)}`,
-      );
-    }
-  }
-
-  /** Under LARS8bit a group may keep 32 bits, for embeddings say; the other way round makes no sense. */
-  #checkBitsOf({ optimBits }: ParamGroup): void {
-    if ((this.constructor as typeof LARS).fixedBits === 32) this.#checkBits(optimBits, [32]);
+  get #bits(): BitsOfClass {
+    const { name, fixedBits } = this.constructor as typeof LARS;
+    return { className: name, fixedBits };
   }
 
   #addGroup(group: ParamGroup): void {
     this.#checkAlive();
-    this.#checkBitsOf(group);
+    checkBitsOfGroup(group, this.#bits);
     const known = new Set(this.#layers.map(({ parameter }) => parameter));
     group.params.forEach((parameter, index) => {
       if (known.has(parameter)) {
@@ -201,7 +185,7 @@ export class LARS {
   #groupSteps(): GroupStep[] {
     return this.#owned.map(({ group, layers }) => {
       const values = group.hyperparameters();
-      this.#checkBitsOf(group);
+      checkBitsOfGroup(group, this.#bits);
       return { layers, values, learningRate: rateAt(values.lr, this.#stepCount) };
     });
   }
@@ -209,10 +193,10 @@ export class LARS {
 
 /** LARS with 8-bit momentum: 1.0157 bytes of state a parameter. A group may ask for 32 bits. */
 export class LARS8bit extends LARS {
-  protected static override readonly fixedBits = 8;
+  protected static override readonly fixedBits = FIXED_BITS.LARS8bit;
 }
 
 /** LARS with 32-bit momentum: 4 bytes of state a parameter. */
 export class LARS32bit extends LARS {
-  protected static override readonly fixedBits = 32;
+  protected static override readonly fixedBits = FIXED_BITS.LARS32bit;
 }

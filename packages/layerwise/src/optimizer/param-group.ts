@@ -1,6 +1,7 @@
 /** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
 import { checkNames, checkObject, refusal, shown } from "../check.js";
 import type { TrustRatio } from "../decide/trust-ratio.js";
+import { EXCLUDED, isUsuallyExcluded } from "../options/exclusion.js";
 import {
   checkHyperparameters,
   clipUpdateWith,
@@ -128,7 +129,7 @@ function checkParameters(name: string, value: unknown): readonly Parameter[] {
  */
 export function excludeFromAdaptation(
   params: readonly Parameter[],
-  isExcluded: (parameter: Parameter) => boolean = ({ shape }) => shape.length < 2,
+  isExcluded: (parameter: Parameter) => boolean = isUsuallyExcluded,
 ): ParamGroupOptions[] {
   const all = checkParameters("excludeFromAdaptation: params", params);
   if (typeof isExcluded !== "function") {
@@ -138,7 +139,7 @@ export function excludeFromAdaptation(
   }
   const groups: ParamGroupOptions[] = [
     { params: all.filter((parameter) => !isExcluded(parameter)) },
-    { params: all.filter(isExcluded), trustRatio: "none", weightDecay: 0 },
+    { params: all.filter(isExcluded), ...EXCLUDED },
   ];
   return groups.filter((group) => group.params.length > 0);
 }

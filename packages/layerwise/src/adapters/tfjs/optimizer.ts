@@ -1,13 +1,17 @@
 /** LARS as optimizers of TensorFlow.js. They bring its tensors to the core, and have no rule of their own. */
 import { shown } from "../../check.js";
 import * as core from "../../optimizer/lars.js";
+import type { ClassName } from "../../options/fixed-bits.js";
 import type { LARSOptions } from "../../options/options.js";
 import type { Schedule } from "../../options/schedules.js";
-import type { LayerState } from "../../state/saved-state.js";
 import type { StepReport } from "../../step/report.js";
+import { FiniteWatch } from "./device/finite-watch.js";
 import { DeviceStepper } from "./device/stepper.js";
+import { checkedGradients } from "./gradients.js";
+import type { Gradients } from "./gradients.js";
 import { liveMemory } from "./host/live-values.js";
 import { HostStepper } from "./host/stepper.js";
+import { LoadedState } from "./loaded-state.js";
 import {
   checkVariableOptions,
   fromConfig,
@@ -16,13 +20,7 @@ import {
   splitOptions,
   toConfig,
 } from "./options.js";
-import type {
-  Config,
-  CoreClass,
-  SplitOptions,
-  TensorFlowLARSOptions,
-  VariableOptions,
-} from "./options.js";
+import type { Config, SplitOptions, TensorFlowLARSOptions, VariableOptions } from "./options.js";
 import type { Slot, Stepper } from "./stepper.js";
 import type {
   BaseOptimizer,
@@ -32,8 +30,7 @@ import type {
   TensorFlowNamespace,
   Variable,
 } from "./tensorflow.js";
-import { fromTensors, layerStateOf, toTensors } from "./weights.js";
-import type { SavedLayer } from "./weights.js";
+import { fromTensors, toTensors } from "./weights.js";
 
 /** What the optimizers have beside the members of `tf.Optimizer`. */
 export interface LARSMembers {
@@ -45,6 +42,14 @@ export interface LARSMembers {
   readonly lastStep: StepReport | null;
   /** Bytes of optimizer state held now. */
   readonly stateBytes: number;
+  /** Sets {@link learningRate}, as `tf.train.sgd` has it. */
+  setLearningRate(lr: number | Schedule): void;
+  /**
+   * Waits until it is known of all steps so far whether their gradients were finite: on devices, steps don't wait.
+   *
+   * @throws NonFiniteGradientError under nonFinite "throw", for a gradient of a step that no error has told of yet
+   */
+  settled(): Promise<void>;
 }
 
 type OptimizerOf<TF> = TF extends {
@@ -57,7 +62,7 @@ type OptimizerOf<TF> = TF extends {
 export interface LARSClass<TF> {
   /**
    * @param options the core's {@link LARSOptions}, `excludeFromAdaptation` and `variableOptions`
-   * @throws TypeError or RangeError that names the option, the value and what is allowed
+   * @throws TypeError or RangeError that names the option, what was expected and what came
    */
   new (options: TensorFlowLARSOptions): OptimizerOf<TF> & LARSMembers;
   /** The name under which models are saved. */
@@ -73,8 +78,6 @@ export interface LARSClasses<TF> {
   readonly LARS32bit: LARSClass<TF>;
 }
 
-type Gradients = Readonly<Record<string, Tensor | null | undefined>> | readonly NamedTensor[];
-
 /** Once for each TensorFlow.js: a second set of classes would take the registered names from the first. */
 const created = new WeakMap<object, LARSClasses<unknown>>();
 
@@ -89,9 +92,9 @@ export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<
   if (known !== undefined) return known;
   const called = tf as unknown as TensorFlow;
   const classes = {
-    LARS: createClass(called, core.LARS, "LARS"),
-    LARS8bit: createClass(called, core.LARS8bit, "LARS8bit"),
-    LARS32bit: createClass(called, core.LARS32bit, "LARS32bit"),
+    LARS: createClass(called, "LARS"),
+    LARS8bit: createClass(called, "LARS8bit"),
+    LARS32bit: createClass(called, "LARS32bit"),
   };
   for (const cls of Object.values(classes)) {
     called.serialization.registerClass(cls as never, "layerwise");
@@ -105,15 +108,17 @@ function checkedNamespace(tf: unknown): object {
   const given = tf as Partial<TensorFlowNamespace> | null | undefined;
   if (typeof given?.engine === "function" && typeof given.Optimizer === "function") return given;
   throw new TypeError(
-    `createLars: got ${shown(tf)}; allowed is the namespace of TensorFlow.js, import * as tf from "@tensorflow/tfjs"`,
+    `createLars: expected the namespace of TensorFlow.js, import * as tf from "@tensorflow/tfjs", got ${shown(tf)}`,
   );
 }
 
-function createClass(tf: TensorFlow, Core: CoreClass, className: string): object {
+const CORE = { LARS: core.LARS, LARS8bit: core.LARS8bit, LARS32bit: core.LARS32bit } as const;
+
+function createClass(tf: TensorFlow, className: ClassName): object {
   // The structural type says what the subclass uses; what it leaves alone is there all the same.
   const Base = tf.Optimizer as unknown as new () => BaseOptimizer;
 
-  return class extends Base implements LARSMembers {
+  const cls = class extends Base implements LARSMembers {
     static readonly className = className;
 
     static fromConfig<T>(cls: new (options: TensorFlowLARSOptions) => T, config: unknown): T {
@@ -124,17 +129,17 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
     readonly #options: SplitOptions;
     #learningRate: LARSOptions["lr"];
     #variableOptions: VariableOptions;
-    readonly #slots = new Map<string, Slot>();
+    readonly #slots = new Map<Variable, Slot>();
     #stepper: Stepper | null = null;
-    /** Loaded state, for variables that have made no step yet. */
-    #loaded: readonly SavedLayer[] = [];
+    readonly #watch = new FiniteWatch(tf);
+    #loaded = new LoadedState();
     /** Tensors that getWeights made: saving a model does not dispose of them. */
     #exported: NamedTensor[] = [];
 
     constructor(options: TensorFlowLARSOptions) {
       super();
       this.#options = splitOptions(options);
-      hyperparametersOf(Core, this.#options.core);
+      hyperparametersOf(className, this.#options.core);
       this.#learningRate = this.#options.core.lr;
       this.#variableOptions = this.#options.variableOptions;
       this.iterations_ = 0;
@@ -145,8 +150,12 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
     }
 
     set learningRate(lr: LARSOptions["lr"]) {
-      hyperparametersOf(Core, { ...this.#options.core, lr });
+      hyperparametersOf(className, { ...this.#options.core, lr });
       this.#learningRate = lr;
+    }
+
+    setLearningRate(lr: LARSOptions["lr"]): void {
+      this.learningRate = lr;
     }
 
     get variableOptions(): VariableOptions {
@@ -161,6 +170,7 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
     }
 
     get stateBytes(): number {
+      this.#releaseDisposed();
       return this.#stepper?.stateBytes ?? 0;
     }
 
@@ -168,50 +178,92 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
       return className;
     }
 
+    settled(): Promise<void> {
+      return this.#watch.settled();
+    }
+
+    /** As that of `tf.Optimizer`, but for a step that is refused: it leaves no tensors behind. */
+    override minimize(
+      f: () => Tensor,
+      returnCost = false,
+      varList?: readonly Variable[],
+    ): Tensor | null {
+      const { value, grads } = tf.tidy(() => this.computeGradients(f, varList));
+      let cost: Tensor | null = null;
+      try {
+        this.applyGradients(
+          varList?.map(({ name }) => ({ name, tensor: grads[name] ?? null })) ?? grads,
+        );
+        if (returnCost) cost = value;
+      } finally {
+        tf.dispose(grads);
+        if (cost === null) value.dispose();
+      }
+      return cost;
+    }
+
     /**
      * Makes one step: whole, or not at all.
      *
      * @param gradients by variable name, or a list of { name, tensor }. Variables whose gradient is null are left alone
-     * @throws TypeError or RangeError that names the variable; NonFiniteGradientError under nonFinite "throw"
+     * @throws TypeError or RangeError that names the variable; NonFiniteGradientError under nonFinite "throw", on a
+     *   device at a later step
      */
     applyGradients(gradients: Gradients): void {
       const given = checkedGradients(tf, gradients);
       if (given.length === 0) return;
+      this.#watch.throwIfBroken();
+      this.#releaseDisposed();
+      const steps = given.map(({ variable, gradient }) => {
+        const slot = this.#slots.get(variable) ?? this.#slotFor(variable);
+        return { slot, gradient };
+      });
+      const fresh = steps.flatMap(({ slot }) => (this.#slots.has(slot.variable) ? [] : [slot]));
+      const found = this.#loaded.match(fresh);
       const stepper = this.#currentStepper();
-      const before = this.#slots.size;
-      const steps = given.map(({ variable, gradient }) => ({
-        variable,
-        gradient,
-        slot: this.#slotOf(variable, stepper),
-      }));
-      this.#placeLoaded(stepper, [...this.#slots.values()].slice(before));
-      this.lastStep = stepper.step(steps, this.#learningRate);
+      try {
+        if (fresh.length > 0) {
+          stepper.add(fresh, { states: found, stepCount: this.iterations_ ?? 0 });
+        }
+        this.lastStep = stepper.step(steps, this.#learningRate);
+      } catch (error) {
+        stepper.remove(fresh);
+        throw error;
+      }
+      for (const slot of fresh) this.#slots.set(slot.variable, slot);
+      this.#loaded.place(found);
       if (this.lastStep?.skipped !== true) this.iterations_ = (this.iterations_ ?? 0) + 1;
+      this.#watch.read();
+      this.#loaded.tellOnce(fresh, found);
     }
 
     /**
-     * The state as tensors: see {@link toTensors}. They belong to the optimizer, which disposes of them at the
-     * next call and in `dispose`: TensorFlow.js does not when it saves a model.
+     * The state as tensors: see {@link toTensors}. They belong to the optimizer, which disposes of them when it is
+     * asked again, and in `dispose`: TensorFlow.js does not when it saves a model.
      */
     async getWeights(): Promise<NamedTensor[]> {
-      const state = await this.#stepper?.state();
-      // Variables that have made no step since loading keep what was loaded, at its position.
-      const made = state?.layers ?? [];
-      const layers = [...made, ...this.#loaded.slice(made.length)];
+      this.#releaseDisposed();
       this.#disposeExported();
-      this.#exported = toTensors(tf, this.iterations_ ?? 0, layers);
-      return [...this.#exported];
+      // All of this moment: steps may go on while a device is read.
+      const [step, loaded] = [this.iterations_ ?? 0, this.#loaded.snapshot()];
+      const state = await this.#stepper?.state();
+      const weights = toTensors(tf, { step, layers: loaded.with(state?.layers ?? []) });
+      this.#exported.push(...weights);
+      return weights;
     }
 
     /**
-     * Loads what {@link getWeights} returned, copying. Variables take their state when they make their first
-     * step: that of their name, else that of their position, since models loaded again may have new names.
+     * Loads what {@link getWeights} returned, copying. Variables take their state when they make their first step: that
+     * of their name, but for the suffix that TensorFlow.js gives to names that are taken, and of their shape; that
+     * of their position where no name is known and all shapes agree. The console says which state has no variable then.
+     *
+     * @throws TypeError or RangeError that names the tensor when state can't be right; nothing was loaded then
      */
     async setWeights(weights: NamedTensor[]): Promise<void> {
-      const { iterations, layers } = await fromTensors(weights);
+      const { step, layers } = await fromTensors(weights);
       this.#disposeStepper();
-      this.iterations_ = iterations;
-      this.#loaded = layers;
+      this.iterations_ = step;
+      this.#loaded = new LoadedState(layers);
     }
 
     /** As JSON. Functions (schedules, options by variable) have to be set again after loading. */
@@ -227,13 +279,14 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
     override dispose(): void {
       this.#disposeStepper();
       this.#disposeExported();
-      this.#loaded = [];
+      this.#loaded = new LoadedState();
     }
 
     #disposeStepper(): void {
       this.#stepper?.dispose();
       this.#stepper = null;
       this.#slots.clear();
+      this.#watch.reset();
     }
 
     #disposeExported(): void {
@@ -241,101 +294,55 @@ function createClass(tf: TensorFlow, Core: CoreClass, className: string): object
       this.#exported = [];
     }
 
+    /** Gives the state of variables back that were disposed of since. */
+    #releaseDisposed(): void {
+      const gone = [...this.#slots.values()].filter(({ variable }) => variable.isDisposed);
+      if (gone.length === 0) return;
+      for (const { variable } of gone) this.#slots.delete(variable);
+      this.#loaded.release(gone);
+      this.#stepper?.remove(gone);
+    }
+
     /** Where the tensors are decides. When the backend was changed between two steps, the state moves along. */
     #currentStepper(): Stepper {
-      const Wanted = liveMemory(tf.engine()) === null ? DeviceStepper : HostStepper;
+      const isHost = liveMemory(tf.engine()) !== null;
+      const Wanted = isHost ? HostStepper : DeviceStepper;
       const current = this.#stepper;
       if (current instanceof Wanted && current.runsOn(tf.engine())) return current;
-      const next = new Wanted(tf, Core, { ...this.#options.core, lr: this.#learningRate });
-      for (const slot of this.#slots.values()) next.add(slot);
-      if (current !== null) {
+      const options = { ...this.#options.core, lr: this.#learningRate };
+      const next = isHost
+        ? new HostStepper(tf, { Core: CORE[className], options })
+        : new DeviceStepper(tf, this.#watch);
+      const slots = [...this.#slots.values()];
+      if (current !== null && slots.length > 0) {
         const { step, layers } = current.stateSync();
-        const slots = [...this.#slots.values()];
-        next.load(step, new Map(layers.map((layer, index) => [slots[index]!, layer])));
-        current.dispose();
+        const states = new Map(layers.map((layer, index) => [slots[index]!, layer]));
+        next.add(slots, { states, stepCount: step });
       }
+      current?.dispose();
       this.#stepper = next;
       return next;
     }
 
-    #slotOf(variable: Variable, stepper: Stepper): Slot {
-      const { name, shape, size } = variable;
-      const known = this.#slots.get(name);
-      if (known !== undefined) {
-        if (known.shape.join() === shape.join()) return known;
-        throw new RangeError(
-          `variable ${shown(name)}: has shape [${shape.join(", ")}] now; allowed is [${known.shape.join(", ")}], as at its first step`,
-        );
-      }
+    #slotFor(variable: Variable): Slot {
+      const { name, size } = variable;
+      const shape = [...variable.shape];
       const options = optionsOf(
         { name, shape },
         { ...this.#options, variableOptions: this.#variableOptions },
       );
-      hyperparametersOf(Core, { ...this.#options.core, lr: this.#learningRate }, options);
-      const slot = { name, shape: [...shape], size, options };
-      stepper.add(slot);
-      this.#slots.set(name, slot);
-      return slot;
-    }
-
-    /** Gives loaded state to variables that were just taken in. */
-    #placeLoaded(stepper: Stepper, fresh: readonly Slot[]): void {
-      if (fresh.length === 0 || this.#loaded.length === 0) return;
-      const slots = [...this.#slots.values()];
-      const byName = new Map(this.#loaded.map((saved) => [saved.name, saved]));
-      const allNamed = fresh.every(({ name }) => byName.has(name));
-      const placed = new Map<Slot, LayerState>();
-      for (const slot of fresh) {
-        const saved = allNamed ? byName.get(slot.name) : this.#loaded[slots.indexOf(slot)];
-        if (saved !== undefined) placed.set(slot, layerStateOf(saved, slot));
-      }
-      stepper.load(this.iterations_ ?? 0, placed);
+      const all = { ...this.#options.core, lr: this.#learningRate };
+      return {
+        variable,
+        name,
+        shape,
+        size,
+        options,
+        values: hyperparametersOf(className, all, options),
+      };
     }
   };
-}
-
-interface Given {
-  readonly variable: Variable;
-  readonly gradient: Tensor;
-}
-
-/** The variables that have a gradient, in the order given. */
-function checkedGradients(tf: TensorFlow, gradients: Gradients): Given[] {
-  const entries: [string, Tensor | null | undefined][] = Array.isArray(gradients)
-    ? (gradients as readonly NamedTensor[]).map(({ name, tensor }) => [name, tensor])
-    : Object.entries(gradients as Readonly<Record<string, Tensor | null | undefined>>);
-  const { registeredVariables } = tf.engine();
-  const seen = new Set<string>();
-  return entries.flatMap(([name, gradient]) => {
-    // An empty variable has nothing to learn.
-    if (gradient === null || gradient === undefined || gradient.size === 0) return [];
-    const variable = registeredVariables[name];
-    if (variable === undefined) {
-      throw new TypeError(
-        `applyGradients: got a gradient for ${shown(name)}; allowed are the names of tf.variable()s that exist`,
-      );
-    }
-    if (seen.has(name)) {
-      throw new TypeError(`applyGradients: ${shown(name)} is given twice; allowed is once`);
-    }
-    seen.add(name);
-    checkTensors(variable, gradient);
-    return [{ variable, gradient }];
-  });
-}
-
-function checkTensors({ name, dtype, shape }: Variable, gradient: Tensor): void {
-  for (const [what, actual] of [
-    ["", dtype],
-    ["gradient ", gradient.dtype],
-  ] as const) {
-    if (actual !== "float32") {
-      throw new TypeError(`variable ${shown(name)}: ${what}dtype is ${actual}; allowed is float32`);
-    }
-  }
-  if (gradient.shape.join() !== shape.join()) {
-    throw new RangeError(
-      `variable ${shown(name)}: gradient has shape [${gradient.shape.join(", ")}]; allowed is [${shape.join(", ")}], as the variable has`,
-    );
-  }
+  // A minifier would give it another.
+  Object.defineProperty(cls, "name", { value: className });
+  return cls;
 }

@@ -1,8 +1,9 @@
 /** The adapter's options: the core's, and which of them differ from variable to variable. */
 import { checkBoolean, checkObject, shown } from "../../check.js";
-import type * as core from "../../optimizer/lars.js";
-import { excludeFromAdaptation } from "../../optimizer/param-group.js";
-import { Parameter } from "../../optimizer/parameter.js";
+import { EXCLUDED, isUsuallyExcluded } from "../../options/exclusion.js";
+import { checkBitsOfGroup, FIXED_BITS, withFixedBits } from "../../options/fixed-bits.js";
+import type { ClassName } from "../../options/fixed-bits.js";
+import { resolveOptions } from "../../options/options.js";
 import type { Hyperparameters, LARSOptions } from "../../options/options.js";
 
 /** A trainable variable, as options choose it. */
@@ -32,9 +33,6 @@ export interface TensorFlowLARSOptions extends LARSOptions {
   variableOptions?: VariableOptions;
 }
 
-/** The three classes of the core. */
-export type CoreClass = typeof core.LARS;
-
 /** The adapter's own options, checked, apart from the core's. */
 export interface SplitOptions {
   readonly core: LARSOptions;
@@ -42,7 +40,7 @@ export interface SplitOptions {
   readonly variableOptions: VariableOptions;
 }
 
-/** @throws TypeError that names the option, the value and what is allowed */
+/** @throws TypeError that names the option, what was expected and what came */
 export function splitOptions(given: unknown): SplitOptions {
   const {
     excludeFromAdaptation: exclude = false,
@@ -60,7 +58,7 @@ export function checkVariableOptions(value: unknown): VariableOptions {
   if (typeof value === "function") return value as VariableOptions;
   if (!Array.isArray(value)) {
     throw new TypeError(
-      `variableOptions: got ${shown(value)}; allowed is a function or a list of { name, ...options }`,
+      `variableOptions: expected a function or a list of { name, ...options }, got ${shown(value)}`,
     );
   }
   return value.map((pattern: unknown, index) => {
@@ -68,7 +66,7 @@ export function checkVariableOptions(value: unknown): VariableOptions {
     const { name } = checkObject(what, pattern);
     if (typeof name === "string" || name instanceof RegExp) return pattern as VariablePattern;
     throw new TypeError(
-      `${what}.name: got ${shown(name)}; allowed is a regular expression or a variable's name`,
+      `${what}.name: expected a regular expression or a variable's name, got ${shown(name)}`,
     );
   });
 }
@@ -76,7 +74,7 @@ export function checkVariableOptions(value: unknown): VariableOptions {
 /** What a variable's options are, beside those of the optimizer. */
 export function optionsOf(variable: VariableInfo, options: SplitOptions): Partial<LARSOptions> {
   const own: Partial<LARSOptions>[] = [];
-  if (options.excludeFromAdaptation) own.push(exclusionOf(variable));
+  if (options.excludeFromAdaptation && isUsuallyExcluded(variable)) own.push(EXCLUDED);
   if (typeof options.variableOptions === "function") {
     own.push(options.variableOptions(variable) ?? {});
   } else {
@@ -106,31 +104,20 @@ function overlaid(below: Partial<LARSOptions>, above: Partial<LARSOptions>): Par
   };
 }
 
-/** The core's exclusion, which looks at nothing but the number of dimensions. */
-function exclusionOf({ shape }: VariableInfo): Partial<LARSOptions> {
-  const likeness = new Parameter(new Float32Array(1), { shape: shape.map(() => 1) });
-  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- left out of the rest
-  const [{ params: _, ...options } = { params: [] }] = excludeFromAdaptation([likeness]);
-  return options;
-}
-
 /**
- * The checked hyperparameters of a variable. The core resolves them, so that both ways to run a step
- * have its defaults, its checks and its errors.
+ * The checked hyperparameters of a variable, by the core's rules.
  *
- * @throws TypeError or RangeError that names the option, the value and what is allowed
+ * @throws TypeError or RangeError that names the option, what was expected and what came
  */
 export function hyperparametersOf(
-  Core: CoreClass,
+  className: ClassName,
   options: LARSOptions,
   own: Partial<LARSOptions> = {},
 ): Hyperparameters {
-  const params = [new Parameter(new Float32Array(1))];
-  const optimizer = new Core([{ ...own, params }], options, { kernel: "reference" });
-  // What the class fixes of a group is checked when a step begins.
-  if (own.optimBits !== undefined || own.args !== undefined) optimizer.step();
-  const values = optimizer.paramGroups[0]!.hyperparameters();
-  optimizer.dispose();
+  const bits = { className, fixedBits: FIXED_BITS[className] };
+  const all = resolveOptions("options", withFixedBits(options, bits));
+  const values = resolveOptions("variableOptions", own, all);
+  checkBitsOfGroup(values, bits);
   return values;
 }
 

@@ -13,6 +13,7 @@ export interface Tensor {
   readonly shape: readonly number[];
   readonly size: number;
   readonly dtype: string;
+  readonly isDisposed: boolean;
   data(): Promise<TensorData>;
   dataSync(): TensorData;
   dispose(): void;
@@ -57,6 +58,11 @@ export interface Engine {
 /** The members of `tf.Optimizer` that its subclass works with. */
 export interface BaseOptimizer {
   iterations_?: number;
+  computeGradients(
+    f: () => Tensor,
+    varList?: readonly Variable[],
+  ): { value: Tensor; grads: Record<string, Tensor> };
+  minimize(f: () => Tensor, returnCost?: boolean, varList?: readonly Variable[]): Tensor | null;
   dispose(): void;
 }
 
@@ -81,10 +87,12 @@ export interface TensorFlow {
   getKernel(name: string, backend: string): unknown;
   env(): Environment;
 
-  tidy(body: () => void): void;
+  /** Disposes of all tensors that the body makes and does not return, in an object or list of them. */
+  tidy<Made>(body: () => Made): Made;
   keep(tensor: Tensor): Tensor;
   tensor(values: TensorData, shape: number[], dtype?: "float32" | "int32"): Tensor;
   scalar(value: number, dtype?: "float32" | "int32"): Tensor;
+  dispose(tensors: unknown): void;
   fill(shape: number[], value: number): Tensor;
   cast(x: Tensor, dtype: "float32" | "int32"): Tensor;
   clone(x: Tensor): Tensor;

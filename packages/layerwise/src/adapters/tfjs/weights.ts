@@ -1,73 +1,53 @@
 /** Optimizer state as named tensors, which is what models are saved with. There is no uint8: codes are packed. */
-import { shown } from "../../check.js";
-import { HISTORY_LENGTH } from "../../decide/percentile-clipping.js";
-import { blockCount } from "../../state/blockwise.js";
+import { checkInteger, shown } from "../../check.js";
 import type { Momentum } from "../../state/momentum.js";
-import type { LayerState } from "../../state/saved-state.js";
+import { checkedState } from "../../state/saved-state.js";
+import type { LayerState, StateDict } from "../../state/saved-state.js";
 import type { NamedTensor, Tensor, TensorData, TensorFlow } from "./tensorflow.js";
 
 /** TensorFlow.js' own name for the number of iterations. */
 const ITERATIONS = "iter";
 
-/** State as it was saved, before it is known which variable it belongs to. */
-export interface SavedLayer {
-  readonly name: string;
-  readonly step: number;
-  readonly momentum: Float32Array | null;
-  /** Four codes an int32, the first in the lowest byte. */
-  readonly codes: Int32Array | null;
-  readonly absmax: Float32Array | null;
-  /** Float64 numbers, two int32 each. */
-  readonly history: Int32Array | null;
-}
+const PARTS = [
+  ...["lars_step", "lars_shape", "lars_momentum"],
+  ...["lars_codes", "lars_absmax", "lars_history"],
+] as const;
 
-export interface SavedWeights {
-  readonly iterations: number;
-  readonly layers: readonly SavedLayer[];
-}
-
-type Part = "lars_step" | "lars_momentum" | "lars_codes" | "lars_absmax" | "lars_history";
+type Part = (typeof PARTS)[number];
 
 /**
  * Makes the tensors; the caller disposes of them.
  *
  * @returns `iter`, and for each variable `<name>/lars_step` (int32 scalar) with `lars_momentum` (float32, the
- *   variable's shape) or `lars_codes` (int32, four codes each) and `lars_absmax` (float32, one a block), and
- *   `lars_history` (int32 [200], 100 float64) after percentile clipping
+ *   variable's shape), or `lars_codes` (int32, four codes each, the first in the lowest byte), `lars_absmax` (float32,
+ *   one a block) and `lars_shape` (int32, the variable's shape), which stands alone without momentum; and `lars_history`
+ *   (int32 [200], 100 float64) after percentile clipping
  */
-export function toTensors(
-  tf: TensorFlow,
-  iterations: number,
-  layers: readonly (LayerState | SavedLayer)[],
-): NamedTensor[] {
-  const named: NamedTensor[] = [{ name: ITERATIONS, tensor: tf.scalar(iterations, "int32") }];
-  for (const layer of layers) {
-    const { name, step, momentum, codes, absmax, history } =
-      "shape" in layer ? savedLayer(layer) : layer;
-    const shape = "shape" in layer ? layer.shape : undefined;
+export function toTensors(tf: TensorFlow, { step, layers }: StateDict): NamedTensor[] {
+  const named: NamedTensor[] = [{ name: ITERATIONS, tensor: tf.scalar(step, "int32") }];
+  for (const { name, step, shape, momentum, gradientHistory } of layers) {
     const add = (part: Part, tensor: Tensor): void => {
-      named.push({ name: `${name}/${part}`, tensor });
+      named.push({ name: `${name ?? ""}/${part}`, tensor });
+    };
+    const addIntegers = (part: Part, values: Int32Array): void => {
+      add(part, tf.tensor(values, [values.length], "int32"));
     };
     add("lars_step", tf.scalar(step, "int32"));
-    if (momentum !== null) {
-      add("lars_momentum", tf.tensor(momentum, shape ?? [momentum.length], "float32"));
+    if (momentum?.kind === "float32") {
+      add("lars_momentum", tf.tensor(momentum.values, shape, "float32"));
+    } else {
+      addIntegers("lars_shape", Int32Array.from(shape));
     }
-    if (codes !== null) add("lars_codes", tf.tensor(codes, [codes.length], "int32"));
-    if (absmax !== null) add("lars_absmax", tf.tensor(absmax, [absmax.length], "float32"));
-    if (history !== null) add("lars_history", tf.tensor(history, [history.length], "int32"));
+    if (momentum?.kind === "blockwise") {
+      const { codes, absmax } = momentum;
+      addIntegers("lars_codes", packed(codes));
+      add("lars_absmax", tf.tensor(absmax, [absmax.length], "float32"));
+    }
+    if (gradientHistory !== null) {
+      addIntegers("lars_history", new Int32Array(gradientHistory.slice().buffer));
+    }
   }
   return named;
-}
-
-function savedLayer({ name, step, momentum, gradientHistory }: LayerState): SavedLayer {
-  return {
-    name: name ?? "",
-    step,
-    momentum: momentum?.kind === "float32" ? momentum.values : null,
-    codes: momentum?.kind === "blockwise" ? packed(momentum.codes) : null,
-    absmax: momentum?.kind === "blockwise" ? momentum.absmax : null,
-    history: gradientHistory === null ? null : new Int32Array(gradientHistory.slice().buffer),
-  };
 }
 
 function packed(codes: Uint8Array): Int32Array {
@@ -76,109 +56,127 @@ function packed(codes: Uint8Array): Int32Array {
   return new Int32Array(bytes.buffer);
 }
 
+/** A saved tensor. */
+interface Saved {
+  readonly name: string;
+  readonly values: TensorData;
+  readonly shape: readonly number[];
+}
+
+/** What was saved of one variable. */
+type SavedParts = Partial<Record<Part, Saved>>;
+
 /**
  * Reads what {@link toTensors} made, copying.
  *
- * @throws TypeError that names the tensor when it is not of an optimizer of this adapter
+ * @throws TypeError or RangeError that names the tensor or the variable when it can't be right
  */
-export async function fromTensors(weights: readonly NamedTensor[]): Promise<SavedWeights> {
-  let iterations = 0;
-  const layers = new Map<string, { -readonly [Key in keyof SavedLayer]: SavedLayer[Key] }>();
-  for (const { name, tensor } of weights) {
-    const values = await tensor.data();
+export async function fromTensors(weights: readonly NamedTensor[]): Promise<StateDict> {
+  const all = await Promise.all(
+    weights.map(async ({ name, tensor }): Promise<Saved> => {
+      // Arrays that are shared with others stay as they are now.
+      return { name, shape: [...tensor.shape], values: (await tensor.data()).slice() };
+    }),
+  );
+  let step = 0;
+  const variables = new Map<string, SavedParts>();
+  for (const saved of all) {
+    const { name, values } = saved;
     if (name === ITERATIONS) {
-      iterations = values[0] ?? 0;
+      step = checkInteger(`weights: ${ITERATIONS}`, values[0], 0);
       continue;
     }
     const end = name.lastIndexOf("/");
-    const layer = name.slice(0, end);
-    const saved = layers.get(layer) ?? {
-      name: layer,
-      step: 0,
-      momentum: null,
-      codes: null,
-      absmax: null,
-      history: null,
-    };
-    layers.set(layer, saved);
-    const part = name.slice(end + 1) as Part;
-    switch (part) {
-      case "lars_step":
-        saved.step = values[0] ?? 0;
-        break;
-      case "lars_momentum":
-        saved.momentum = copyAs(Float32Array, name, values);
-        break;
-      case "lars_codes":
-        saved.codes = copyAs(Int32Array, name, values);
-        break;
-      case "lars_absmax":
-        saved.absmax = copyAs(Float32Array, name, values);
-        break;
-      case "lars_history":
-        saved.history = copyAs(Int32Array, name, values);
-        break;
-      default:
-        throw new TypeError(
-          `weights: got ${shown(name)}; allowed are iter, and variables' lars_step, lars_momentum, lars_codes, lars_absmax and lars_history`,
-        );
+    const part = PARTS.find((known) => known === name.slice(end + 1));
+    if (part === undefined) {
+      throw new TypeError(
+        `weights: expected ${ITERATIONS}, and variables' ${PARTS.join(", ")}, got ${shown(name)}`,
+      );
     }
+    const variable = name.slice(0, end);
+    const parts = variables.get(variable) ?? {};
+    if (parts[part] !== undefined) {
+      throw new TypeError(`weights: expected each name once, got ${shown(name)} twice`);
+    }
+    parts[part] = saved;
+    variables.set(variable, parts);
   }
-  return { iterations, layers: [...layers.values()] };
+  const layers = [...variables].map(([name, parts]) => layerOf(name, parts));
+  return checkedState({ step, layers });
 }
 
-function copyAs<A extends Float32Array | Int32Array>(
-  type: { new (values: ArrayLike<number>): A; readonly name: string },
-  name: string,
-  values: TensorData,
-): A {
-  if (values instanceof type) return new type(values);
-  throw new TypeError(`weights: ${name}: got ${shown(values)}; allowed is a ${type.name}`);
-}
-
-/**
- * A saved layer as the state of a variable.
- *
- * @throws RangeError that names both when the numbers of elements differ
- */
-export function layerStateOf(
-  saved: SavedLayer,
-  variable: { readonly name: string; readonly shape: readonly number[]; readonly size: number },
-): LayerState {
+function layerOf(name: string, parts: SavedParts): LayerState {
+  const step = typed(Int32Array, required(name, "lars_step", parts.lars_step));
+  const history = parts.lars_history;
   return {
-    name: variable.name,
-    shape: [...variable.shape],
-    step: saved.step,
-    momentum: momentumOf(saved, variable),
-    gradientHistory: historyOf(saved),
+    name,
+    shape: shapeOf(name, parts),
+    step: checkInteger(`weights: ${shown(`${name}/lars_step`)}`, step[0], 0),
+    momentum: momentumOf(name, parts),
+    gradientHistory:
+      history === undefined ? null : new Float64Array(evenly(Int32Array, history).buffer),
   };
+}
+
+function required(variable: string, part: Part, saved: Saved | undefined): Saved {
+  if (saved !== undefined) return saved;
+  throw new TypeError(`weights: expected ${shown(`${variable}/${part}`)}, got none`);
+}
+
+function shapeOf(
+  name: string,
+  { lars_momentum: momentum, lars_shape: shape }: SavedParts,
+): number[] {
+  if (momentum !== undefined) return [...momentum.shape];
+  return [...typed(Int32Array, required(name, "lars_shape", shape))];
 }
 
 function momentumOf(
-  { name, momentum, codes, absmax }: SavedLayer,
-  variable: { readonly name: string; readonly size: number },
+  name: string,
+  {
+    lars_momentum: momentum,
+    lars_shape: shape,
+    lars_codes: codes,
+    lars_absmax: absmax,
+  }: SavedParts,
 ): Momentum | null {
-  const { size } = variable;
-  const check = (what: string, actual: number, expected: number): void => {
-    if (actual === expected) return;
+  if (momentum !== undefined) return { kind: "float32", values: typed(Float32Array, momentum) };
+  if (codes === undefined && absmax === undefined) return null;
+  const numbers = typed(Int32Array, required(name, "lars_codes", codes));
+  const blocks = typed(Float32Array, required(name, "lars_absmax", absmax));
+  const size = sizeOf(typed(Int32Array, required(name, "lars_shape", shape)));
+  const expected = Math.ceil(size / 4);
+  if (numbers.length !== expected) {
     throw new RangeError(
-      `variable ${shown(variable.name)}: the saved ${what} of ${shown(name)} has ${String(actual)} elements; allowed is ${String(expected)}`,
+      `weights: ${shown(`${name}/lars_codes`)}: expected ${String(expected)} elements, got ${String(numbers.length)}`,
     );
-  };
-  if (momentum !== null) {
-    check("momentum", momentum.length, size);
-    return { kind: "float32", values: momentum };
   }
-  if (codes === null || absmax === null) return null;
-  check("codes", codes.length, Math.ceil(size / 4));
-  check("absmax", absmax.length, blockCount(size));
-  return { kind: "blockwise", codes: new Uint8Array(codes.buffer, 0, size).slice(), absmax };
+  return {
+    kind: "blockwise",
+    codes: new Uint8Array(numbers.buffer, 0, size).slice(),
+    absmax: blocks,
+  };
 }
 
-function historyOf({ history }: SavedLayer): Float64Array | null {
-  if (history === null) return null;
-  if (history.length === 2 * HISTORY_LENGTH) return new Float64Array(history.slice().buffer);
+function sizeOf(shape: Int32Array): number {
+  return shape.reduce((product, length) => product * length, 1);
+}
+
+type Numbers = Float32Array | Int32Array;
+
+function typed<A extends Numbers>(
+  type: { new (values: ArrayLike<number>): A; readonly name: string },
+  { name, values }: Saved,
+): A {
+  if (values instanceof type) return values;
+  throw new TypeError(`weights: ${shown(name)}: expected a ${type.name}, got ${shown(values)}`);
+}
+
+/** Pairs of numbers. */
+function evenly(type: Int32ArrayConstructor, saved: Saved): Int32Array {
+  const numbers = typed(type, saved);
+  if (numbers.length % 2 === 0) return numbers;
   throw new RangeError(
-    `lars_history: got ${String(history.length)} elements; allowed is ${String(2 * HISTORY_LENGTH)}`,
+    `weights: ${shown(saved.name)}: expected an even number of elements, got ${String(numbers.length)}`,
   );
 }

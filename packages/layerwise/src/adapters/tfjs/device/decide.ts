@@ -103,48 +103,78 @@ export function evaluateQuotients(
 const EMPTY = -1;
 
 /** A layer's history before its first step: norms, not their squares, which float32 could not hold. */
-export function emptyHistory(tf: TensorFlow): Tensor {
-  return tf.fill([HISTORY_LENGTH], EMPTY);
+export function emptyHistory(): Float32Array {
+  return new Float32Array(HISTORY_LENGTH).fill(EMPTY);
+}
+
+/** Whether a history is that of a layer which has made no step since clipping was on. */
+export function isEmptyHistory(norms: ArrayLike<number>): boolean {
+  return norms[0] === EMPTY;
+}
+
+/** What percentile clipping looks at, for all layers that have it. */
+export interface PercentileLayers {
+  /** [layers, 100] norms */
+  readonly histories: Tensor;
+  /** [layers, 1]: k, this step's count for the layer, from 1 */
+  readonly stepCounts: Tensor;
+  /** [layers]: ‖g‖, unclipped */
+  readonly gradients: Tensor;
+  readonly percentiles: readonly number[];
 }
 
 /**
- * Percentile clipping. The twin of `clipToPercentile`.
+ * Percentile clipping of all layers at once. The twin of `clipToPercentile`.
  *
- * @param history [100] norms
- * @param stepCount k, this step's count for the layer, from 1: a scalar
- * @param gradient ‖g‖, unclipped: a scalar
+ * @returns the scales [layers], and the histories with this step's norms in them
  */
-export function clipToPercentile(
+export function clipToPercentiles(
   tf: TensorFlow,
-  history: Tensor,
-  stepCount: Tensor,
-  gradient: Tensor,
-  percentile: number,
-): { scale: Tensor; history: Tensor } {
+  { histories, stepCounts, gradients, percentiles }: PercentileLayers,
+): { scales: Tensor; histories: Tensor } {
   const slots = tf.tensor(
     Float32Array.from({ length: HISTORY_LENGTH }, (_, index) => index),
-    [HISTORY_LENGTH],
+    [1, HISTORY_LENGTH],
   );
-  const isNow = tf.equal(slots, tf.mod(stepCount, HISTORY_LENGTH));
+  const isNow = tf.equal(slots, tf.mod(stepCounts, HISTORY_LENGTH));
   const next = tf.where(
-    tf.logicalOr(isNow, tf.less(history, 0)),
-    tf.mul(gradient, tf.fill([HISTORY_LENGTH], 1)),
-    history,
+    tf.logicalOr(isNow, tf.less(histories, 0)),
+    tf.reshape(gradients, [percentiles.length, 1]),
+    histories,
   );
-  const threshold = orderStatistic(tf, next, percentile);
-  const exceeds = tf.greater(gradient, threshold);
-  return { scale: tf.where(exceeds, tf.div(threshold, gradient), tf.scalar(1)), history: next };
+  const thresholds = orderStatistics(tf, next, percentiles);
+  const exceeds = tf.greater(gradients, thresholds);
+  const scales = tf.where(exceeds, tf.div(thresholds, gradients), tf.scalar(1));
+  return { scales, histories: next };
 }
 
+/** Rows that are ranked at once: all their pairs of numbers are in an array, 10 MB of it. */
+const RANKED = 256;
+
 /**
- * sorted[index]: the largest value that has at most `index` smaller ones. Without tf.topk, which reads short
- * arrays back to sort them on the CPU.
+ * sorted[index] of each row: the largest value that has at most `index` smaller ones. Without tf.topk, which reads
+ * short arrays back to sort them on the CPU.
  */
-function orderStatistic(tf: TensorFlow, values: Tensor, index: number): Tensor {
-  const rows = tf.reshape(values, [values.size, 1]);
-  const columns = tf.reshape(values, [1, values.size]);
-  const smaller = tf.sum(tf.cast(tf.less(columns, rows), "float32"), 1);
-  return tf.max(tf.where(tf.lessEqual(smaller, index), values, tf.fill([values.size], 0)));
+function orderStatistics(tf: TensorFlow, rows: Tensor, indices: readonly number[]): Tensor {
+  if (indices.length > RANKED) {
+    const parts: Tensor[] = [];
+    for (let start = 0; start < indices.length; start += RANKED) {
+      const own = indices.slice(start, start + RANKED);
+      const places = Int32Array.from(own, (_, place) => start + place);
+      const some = tf.gather(rows, tf.tensor(places, [own.length], "int32"));
+      parts.push(orderStatistics(tf, some, own));
+    }
+    return tf.concat(parts);
+  }
+  const [count, length] = [indices.length, HISTORY_LENGTH];
+  const isSmaller = tf.less(
+    tf.reshape(rows, [count, 1, length]),
+    tf.reshape(rows, [count, length, 1]),
+  );
+  // Not a product with ones: on WebGPU, SwiftShader took above a minute over its first one.
+  const smaller = tf.sum(tf.cast(isSmaller, "float32"), 2);
+  const most = tf.tensor(Float32Array.from(indices), [count, 1]);
+  return tf.max(tf.where(tf.lessEqual(smaller, most), rows, tf.scalar(0)), 1);
 }
 
 /**

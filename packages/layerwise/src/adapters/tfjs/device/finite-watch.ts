@@ -1,33 +1,35 @@
 /**
  * Finds out, some steps later, that a gradient was not finite. Flags are collected on the device, and read when
- * the event loop comes to it; one reading is under way at a time.
+ * the event loop comes to it; steps begin one reading at a time.
  */
 import { NonFiniteGradientError } from "../../../errors.js";
 import type { Slot } from "../stepper.js";
 import type { Tensor, TensorFlow } from "../tensorflow.js";
+import { SlotRows } from "./slot-rows.js";
+import type { HeldRows } from "./slot-rows.js";
 
 export class FiniteWatch {
   readonly #tf: TensorFlow;
-  readonly #slots: Slot[] = [];
-  /** [slots] 1 where all gradients since the last error were finite. */
-  #flags: Tensor | null = null;
-  /** What is being read: a reference of its own, since steps replace the flags. */
-  #snapshot: Tensor | null = null;
-  #isReading = false;
-  #isDisposed = false;
-  #broken: Slot | null = null;
+  /** 1 where all gradients since the last reading were finite. */
+  #flags: SlotRows;
+  readonly #readings = new Set<Promise<void>>();
+  /** What readings have found, and nobody was told of yet. */
+  #found: Slot[] = [];
+  /** What they find while somebody waits, for each who does. */
+  readonly #waiting = new Set<Slot[]>();
+  /** Whether there were steps while a reading was under way. */
+  #isLate = false;
 
   constructor(tf: TensorFlow) {
     this.#tf = tf;
+    this.#flags = new SlotRows(tf, 1);
   }
 
-  /** @throws NonFiniteGradientError once for each reading that found one */
+  /** @throws NonFiniteGradientError once for what readings have found since the last one */
   throwIfBroken(): void {
-    const broken = this.#broken;
-    if (broken === null) return;
-    this.#broken = null;
-    this.#flags?.dispose();
-    this.#flags = null;
+    const [broken] = this.#found;
+    if (broken === undefined) return;
+    this.#found = [];
     throw new NonFiniteGradientError(broken.name);
   }
 
@@ -38,69 +40,92 @@ export class FiniteWatch {
    * @param flags [slots] 1, or 0 where a gradient was not finite
    */
   note(slots: readonly (Slot | null)[], flags: Tensor): void {
-    for (const slot of slots) {
-      if (slot !== null && !this.#slots.includes(slot)) this.#slots.push(slot);
-    }
-    if (this.#slots.length === 0) return;
+    const watched = slots.filter((slot) => slot !== null);
+    if (watched.length === 0) return;
     const tf = this.#tf;
-    const current = this.#ofWatched(slots, flags);
-    const before = this.#flags;
-    this.#flags = tf.keep(before === null ? current : tf.minimum(current, this.#grown(before)));
-    before?.dispose();
+    let rows = tf.reshape(this.#ofWatched(slots, flags), [watched.length, 1]);
+    if (!this.#flags.isEmpty) {
+      for (const slot of watched) if (!this.#flags.has(slot)) this.#flags.set(slot, [1]);
+      rows = tf.minimum(rows, this.#flags.of(watched));
+    }
+    this.#flags.put(watched, rows);
   }
 
-  /** [watched]; in most steps they are the step's own. */
   #ofWatched(slots: readonly (Slot | null)[], flags: Tensor): Tensor {
-    const watched = this.#slots;
-    if (watched.length === slots.length && watched.every((slot, i) => slot === slots[i])) {
-      return flags;
-    }
-    const tf = this.#tf;
-    // Variables that are not in this step look up the 1 at the end.
-    const indices = Int32Array.from(watched, (slot) => {
-      const index = slots.indexOf(slot);
-      return index < 0 ? slots.length : index;
-    });
-    return tf.gather(
-      tf.concat([flags, tf.fill([1], 1)]),
-      tf.tensor(indices, [indices.length], "int32"),
+    const places = slots.flatMap((slot, index) => (slot === null ? [] : [index]));
+    if (places.length === slots.length) return flags;
+    return this.#tf.gather(
+      flags,
+      this.#tf.tensor(Int32Array.from(places), [places.length], "int32"),
     );
   }
 
-  /** Flags with places for slots that are new since. */
-  #grown(flags: Tensor): Tensor {
-    const missing = this.#slots.length - flags.size;
-    return missing === 0 ? flags : this.#tf.pad(flags, [[0, missing]], 1);
-  }
-
-  /** Begins to read, unless that is under way. */
+  /** Begins to read, or does so when the reading that is under way has ended. */
   read(): void {
-    if (this.#flags === null || this.#isReading) return;
-    this.#snapshot?.dispose();
-    const snapshot = this.#tf.keep(this.#tf.clone(this.#flags));
-    this.#snapshot = snapshot;
-    this.#isReading = true;
-    snapshot.data().then(
-      (values) => {
-        const index = values.findIndex((value) => value === 0);
-        this.#broken = this.#slots[index] ?? null;
-        this.#ended();
-      },
-      () => {
-        this.#ended();
-      },
-    );
+    if (this.#flags.isEmpty) return;
+    this.#isLate = this.#readings.size > 0;
+    if (!this.#isLate) this.#take();
   }
 
-  #ended(): void {
-    this.#isReading = false;
-    if (this.#isDisposed) this.#snapshot?.dispose();
+  /**
+   * Waits until it is known of all steps so far.
+   *
+   * @throws NonFiniteGradientError for a gradient of theirs that was not finite, unless a step has told of it before
+   */
+  async settled(): Promise<void> {
+    this.throwIfBroken();
+    const found: Slot[] = [];
+    this.#waiting.add(found);
+    try {
+      this.#take();
+      await Promise.all(this.#readings);
+    } finally {
+      this.#waiting.delete(found);
+    }
+    const [broken] = found;
+    if (broken === undefined) return;
+    this.#found = this.#found.filter((slot) => !found.includes(slot));
+    throw new NonFiniteGradientError(broken.name);
   }
 
-  dispose(): void {
-    this.#isDisposed = true;
-    this.#flags?.dispose();
-    this.#flags = null;
-    if (!this.#isReading) this.#snapshot?.dispose();
+  /** Forgets a variable that is no more. */
+  delete(slot: Slot): void {
+    this.#flags.delete(slot);
+  }
+
+  /** Forgets all steps so far. */
+  reset(): void {
+    this.#flags.dispose();
+    // Readings that are under way look for the flags that they were of.
+    this.#flags = new SlotRows(this.#tf, 1);
+    this.#found = [];
+  }
+
+  /** Begins to read the flags, which begin anew. */
+  #take(): void {
+    const flags = this.#flags;
+    const rows = flags.take();
+    if (rows === null) return;
+    const reading = this.#read(rows).then((broken) => {
+      if (broken === null || this.#flags !== flags) return;
+      this.#found.push(broken);
+      for (const found of this.#waiting) found.push(broken);
+    });
+    this.#readings.add(reading);
+    const ended = (): void => {
+      this.#readings.delete(reading);
+      if (this.#isLate) this.read();
+    };
+    // A reading that fails, fails for those who wait for it.
+    reading.then(ended, ended);
+  }
+
+  async #read({ tensor, slots }: HeldRows): Promise<Slot | null> {
+    try {
+      const values = await tensor.data();
+      return slots[values.findIndex((value) => value === 0)] ?? null;
+    } finally {
+      tensor.dispose();
+    }
   }
 }

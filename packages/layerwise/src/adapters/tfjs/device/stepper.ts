@@ -2,52 +2,43 @@
  * A step on webgl, webgpu, tfjs-node and any backend whose memory JavaScript can't reach. Norms, decisions and state
  * stay there; nothing is read back within a step.
  */
-import { PERCENTILE_OFF } from "../../../decide/percentile-clipping.js";
+import { HISTORY_LENGTH, PERCENTILE_OFF } from "../../../decide/percentile-clipping.js";
 import { ruleOf } from "../../../decide/trust-ratio.js";
 import { referenceKernel } from "../../../kernels/reference.js";
 import { rateAt } from "../../../options/learning-rate.js";
-import type { Hyperparameters, LARSOptions } from "../../../options/options.js";
-import type { LayerState, StateDict } from "../../../state/saved-state.js";
+import type { LARSOptions } from "../../../options/options.js";
+import type { Momentum } from "../../../state/momentum.js";
+import type { StateDict } from "../../../state/saved-state.js";
 import { directionEquation, unscaledEquation, updateEquation } from "../../../step/equation.js";
 import { momentumAs, wantedMomentum } from "../../../step/momentum.js";
-import { hyperparametersOf } from "../options.js";
-import type { CoreClass } from "../options.js";
-import type { Slot, Stepper, VariableStep } from "../stepper.js";
+import type { InitialState, Slot, Stepper, VariableStep } from "../stepper.js";
 import type { Tensor, TensorData, TensorFlow } from "../tensorflow.js";
 import { webGLBackendOf } from "../webgl/backend.js";
 import { WebGLPasses } from "../webgl/passes.js";
 import { isWebGPUBackend } from "../webgpu/backend.js";
 import { WebGPUPasses } from "../webgpu/passes.js";
-import { clipToPercentile, emptyHistory, globalClipScales } from "./decide.js";
+import { clipToPercentiles, emptyHistory, globalClipScales, isEmptyHistory } from "./decide.js";
 import type { StepNorms } from "./decide.js";
-import { FiniteWatch } from "./finite-watch.js";
+import type { FiniteWatch } from "./finite-watch.js";
 import { download, tensorsOf, upload } from "./momentum.js";
 import type { DeviceMomentum } from "./momentum.js";
 import { norm, TensorPasses } from "./passes.js";
 import type { DevicePasses, LayerPasses } from "./passes.js";
 import { DeviceScales, scaled } from "./scales.js";
 import type { DeviceEquation } from "./scales.js";
-import { StepCounts } from "./step-counts.js";
-
-/** A variable's state; the tensors are kept until a step replaces them. */
-interface DeviceLayer {
-  readonly slot: Slot;
-  readonly values: Hyperparameters;
-  momentum: DeviceMomentum | null;
-  /** [100] norms, once percentile clipping is on. */
-  history: Tensor | null;
-}
+import { SlotRows } from "./slot-rows.js";
+import type { HeldRows } from "./slot-rows.js";
 
 /** A layer on its way through a step. */
 interface LayerStep {
-  readonly layer: DeviceLayer;
+  readonly slot: Slot;
   readonly learningRate: number;
   readonly passes: LayerPasses;
+  readonly momentum: DeviceMomentum | null;
   /** Its scales; null: 1. */
   accumulationAt: number | null;
   clipAt: number | null;
   ratioAt: number | null;
-  history: Tensor | null;
 }
 
 /** What a step has decided so far. */
@@ -56,24 +47,34 @@ interface Decisions {
   /** What each layer has measured, and the norms of all. */
   readonly measured: readonly Tensor[];
   readonly norms: StepNorms;
+  /** [layers]: what clipping multiplies each gradient by; null: 1. */
+  clip: Tensor | null;
+}
+
+/** Histories of percentile clipping with this step's norms in them, to be kept if the step is made. */
+interface NextHistories {
+  readonly slots: readonly Slot[];
+  readonly before: Tensor;
+  readonly after: Tensor;
 }
 
 export class DeviceStepper implements Stepper {
   readonly #tf: TensorFlow;
-  readonly #Core: CoreClass;
-  readonly #options: LARSOptions;
-  readonly #layers = new Map<Slot, DeviceLayer>();
-  readonly #counts: StepCounts;
-  #stepCount = 0;
   readonly #watch: FiniteWatch;
+  /** The variables' momentum, in the order in which they were added; its tensors are kept until a step replaces them. */
+  readonly #momenta = new Map<Slot, DeviceMomentum | null>();
+  /** How many steps each variable has made: the device alone knows which were skipped. */
+  readonly #counts: SlotRows;
+  /** Norms of the last 100 steps of each variable that has percentile clipping. */
+  readonly #histories: SlotRows;
+  #stepCount = 0;
   #passes: DevicePasses;
 
-  constructor(tf: TensorFlow, Core: CoreClass, options: LARSOptions) {
+  constructor(tf: TensorFlow, watch: FiniteWatch) {
     this.#tf = tf;
-    this.#Core = Core;
-    this.#options = options;
-    this.#counts = new StepCounts(tf);
-    this.#watch = new FiniteWatch(tf);
+    this.#watch = watch;
+    this.#counts = new SlotRows(tf, 1);
+    this.#histories = new SlotRows(tf, HISTORY_LENGTH);
     this.#passes = passesOf(tf);
   }
 
@@ -84,67 +85,93 @@ export class DeviceStepper implements Stepper {
 
   get stateBytes(): number {
     let elements = 0;
-    for (const layer of this.#layers.values()) {
-      for (const tensor of heldBy(layer)) elements += tensor.size;
+    for (const momentum of this.#momenta.values()) {
+      for (const tensor of tensorsOf(momentum)) elements += tensor.size;
     }
-    return this.#counts.bytes + elements * Float32Array.BYTES_PER_ELEMENT;
+    return this.#counts.bytes + this.#histories.bytes + elements * Float32Array.BYTES_PER_ELEMENT;
   }
 
-  add(slot: Slot): void {
-    const values = hyperparametersOf(this.#Core, this.#options, slot.options);
-    const empty = { name: slot.name, shape: [], step: 0, momentum: null, gradientHistory: null };
-    this.#layers.set(slot, this.#uploaded(slot, values, empty));
+  add(slots: readonly Slot[], { states, stepCount }: InitialState): void {
+    this.#stepCount = stepCount;
+    for (const slot of slots) {
+      const state = states.get(slot);
+      this.#momenta.set(slot, this.#uploaded(slot, state?.momentum ?? null));
+      this.#counts.set(slot, [state?.step ?? 0]);
+      if (slot.values.percentileClipping === PERCENTILE_OFF) continue;
+      const history = state?.gradientHistory ?? null;
+      this.#histories.set(
+        slot,
+        history === null ? emptyHistory() : Float32Array.from(history, Math.sqrt),
+      );
+    }
+  }
+
+  #uploaded({ shape, size, values }: Slot, saved: Momentum | null): DeviceMomentum | null {
+    const kind = wantedMomentum(values, size);
+    const given = momentumAs(kind, saved, { size }, referenceKernel);
+    if (given === null) return null;
+    const momentum = upload(this.#tf, given, { packing: this.#passes.packing, shape });
+    for (const tensor of tensorsOf(momentum)) this.#tf.keep(tensor);
+    return momentum;
+  }
+
+  remove(slots: readonly Slot[]): void {
+    for (const slot of slots) {
+      for (const tensor of tensorsOf(this.#momenta.get(slot) ?? null)) tensor.dispose();
+      this.#momenta.delete(slot);
+      this.#counts.delete(slot);
+      this.#histories.delete(slot);
+      this.#watch.delete(slot);
+    }
   }
 
   step(steps: readonly VariableStep[], lr: LARSOptions["lr"]): null {
-    this.#watch.throwIfBroken();
     const tf = this.#tf;
     this.#passes = passesOf(tf);
-    for (const { slot } of steps) this.#repack(this.#layerOf(slot));
+    for (const { slot } of steps) this.#repack(slot);
     tf.tidy(() => {
       const begun = steps.map((step) => this.#begin(step, lr));
       const decisions = this.#measureAll(begun);
-      this.#clip(begun, decisions);
+      const histories = this.#clip(begun, decisions);
       this.#decideRatios(begun, decisions);
       for (const step of begun) this.#apply(step, decisions);
-      this.#count(begun, decisions.norms.isFinite);
+      this.#count(begun, histories, decisions.norms.isFinite);
       this.#watch.note(
-        begun.map(({ layer }) => (layer.values.nonFinite === "throw" ? layer.slot : null)),
+        begun.map(({ slot }) => (slot.values.nonFinite === "throw" ? slot : null)),
         decisions.norms.finite,
       );
     });
     this.#stepCount++;
-    this.#watch.read();
     return null;
   }
 
-  #begin({ slot, variable, gradient }: VariableStep, lr: LARSOptions["lr"]): LayerStep {
-    const layer = this.#layerOf(slot);
+  #begin({ slot, gradient }: VariableStep, lr: LARSOptions["lr"]): LayerStep {
+    const momentum = this.#momenta.get(slot) ?? null;
     return {
-      layer,
+      ...{ slot, momentum },
       learningRate: rateAt(slot.options.lr ?? lr, this.#stepCount),
-      passes: this.#passes.begin({ variable, gradient, momentum: layer.momentum }),
-      ...{ accumulationAt: null, clipAt: null, ratioAt: null, history: null },
+      passes: this.#passes.begin({ variable: slot.variable, gradient, momentum }),
+      ...{ accumulationAt: null, clipAt: null, ratioAt: null },
     };
   }
 
   #measureAll(steps: readonly LayerStep[]): Decisions {
     const scales = new DeviceScales(this.#tf);
     this.#scaleAccumulation(steps, scales);
-    const measured = steps.map((step) => this.#measure(step, scales, !clips(step.layer.values)));
-    return { scales, measured, norms: this.#passes.norms(measured) };
+    const measured = steps.map((step) => this.#measure(step, scales, !clips(step.slot)));
+    return { scales, measured, norms: this.#passes.norms(measured), clip: null };
   }
 
   /** Without dampening on a layer's first step, which only the device knows. */
   #scaleAccumulation(steps: readonly LayerStep[], scales: DeviceScales): void {
     const tf = this.#tf;
     const dampened = steps.filter(
-      ({ layer: { values, momentum } }) => momentum !== null && values.dampening !== 0,
+      ({ slot, momentum }) => momentum !== null && slot.values.dampening !== 0,
     );
     if (dampened.length === 0) return;
-    const counts = this.#counts.of(dampened.map(({ layer }) => layer.slot));
-    const later = Float32Array.from(dampened, ({ layer }) => 1 - layer.values.dampening);
     const shape = [dampened.length];
+    const counts = tf.reshape(this.#counts.of(dampened.map(({ slot }) => slot)), shape);
+    const later = Float32Array.from(dampened, ({ slot }) => 1 - slot.values.dampening);
     const start = scales.add(
       tf.where(tf.equal(counts, 0), tf.fill(shape, 1), tf.tensor(later, shape)),
     );
@@ -157,7 +184,8 @@ export class DeviceStepper implements Stepper {
    * @param isLast false: clipping will change ‖u‖, which is left out
    */
   #measure(step: LayerStep, { values: scales }: DeviceScales, isLast: boolean): Tensor {
-    const { values, momentum } = step.layer;
+    const { slot, momentum } = step;
+    const { values } = slot;
     const { weights, update } = ruleOf(values.trustRatio).measures(values.trustRatio);
     if (update === "nothing" || !isLast) {
       return step.passes.measure({ weights, update: null, momentum: false, scales });
@@ -178,96 +206,102 @@ export class DeviceStepper implements Stepper {
     });
   }
 
-  #clip(steps: readonly LayerStep[], { scales, norms }: Decisions): void {
-    if (!steps.some(({ layer }) => clips(layer.values))) return;
+  /** Percentile and global clipping. */
+  #clip(steps: readonly LayerStep[], decisions: Decisions): NextHistories | null {
+    if (!steps.some(({ slot }) => clips(slot))) return null;
     const tf = this.#tf;
-    const own = steps.map((step, index) => this.#percentileScale(step, norms.gradient, index));
-    let clip = own.every((scale) => scale === null)
-      ? null
-      : tf.stack(own.map((scale) => scale ?? tf.scalar(1)));
-    const limits = steps.map(({ layer }) => layer.values.maxGradNorm);
+    const { scales, norms } = decisions;
+    const own = this.#clipToPercentiles(steps, norms.gradient);
+    let clip = own?.scales ?? null;
+    const limits = steps.map(({ slot }) => slot.values.maxGradNorm);
     if (limits.some((limit) => limit !== null)) {
       const clipped = clip === null ? norms.gradient : tf.mul(clip, norms.gradient);
       const shared = globalClipScales(tf, norm(tf, clipped), limits);
       clip = clip === null ? shared : tf.mul(clip, shared);
     }
-    if (clip === null) return;
+    if (clip === null) return null;
+    decisions.clip = clip;
     const start = scales.add(clip);
     steps.forEach((step, index) => {
-      if (clips(step.layer.values)) step.clipAt = start + index;
+      if (clips(step.slot)) step.clipAt = start + index;
     });
+    return own?.histories ?? null;
   }
 
-  /** Percentile clipping of one layer, a scalar; null: none. */
-  #percentileScale(step: LayerStep, gradients: Tensor, index: number): Tensor | null {
+  /** @returns scales of all layers, 1 where a layer has no percentile clipping; null where none has */
+  #clipToPercentiles(
+    steps: readonly LayerStep[],
+    gradients: Tensor,
+  ): { scales: Tensor; histories: NextHistories } | null {
     const tf = this.#tf;
-    const { slot, values, history } = step.layer;
-    const { percentileClipping } = values;
-    if (percentileClipping === PERCENTILE_OFF || history === null) return null;
-    const gradient = tf.reshape(tf.slice(gradients, index, 1), []);
-    const now = tf.add(this.#counts.of([slot]), 1);
-    const clip = clipToPercentile(tf, history, now, gradient, percentileClipping);
-    step.history = clip.history;
-    return clip.scale;
+    const clipped = steps.flatMap(({ slot }, index) => (this.#histories.has(slot) ? [index] : []));
+    if (clipped.length === 0) return null;
+    const slots = clipped.map((index) => steps[index]!.slot);
+    const isAll = slots.length === steps.length;
+    const before = this.#histories.of(slots);
+    const { scales, histories: after } = clipToPercentiles(tf, {
+      histories: before,
+      stepCounts: tf.add(this.#counts.of(slots), 1),
+      gradients: isAll ? gradients : tf.gather(gradients, this.#indices(clipped)),
+      percentiles: slots.map(({ values }) => values.percentileClipping),
+    });
+    const histories = { slots, before, after };
+    if (isAll) return { scales, histories };
+    // The others look up the 1 at the end.
+    const places = steps.map((_, index) => {
+      const place = clipped.indexOf(index);
+      return place < 0 ? slots.length : place;
+    });
+    const all = tf.concat([scales, tf.fill([1], 1)]);
+    return { scales: tf.gather(all, this.#indices(places)), histories };
+  }
+
+  #indices(places: readonly number[]): Tensor {
+    return this.#tf.tensor(Int32Array.from(places), [places.length], "int32");
   }
 
   /** The trust ratios, from norms after clipping. */
   #decideRatios(steps: readonly LayerStep[], decisions: Decisions): void {
     const { scales } = decisions;
-    const quotients = steps.map(({ layer: { values }, learningRate }) => {
+    const quotients = steps.map(({ slot: { values }, learningRate }) => {
       const { trustRatio, weightDecay } = values;
       return ruleOf(trustRatio).quotient(trustRatio, { weightDecay, learningRate });
     });
     if (quotients.every((quotient) => quotient === null)) return;
-    const { norms, clip } = this.#clippedNorms(steps, decisions);
-    const start = scales.add(norms.ratios(quotients, clip));
+    const norms = this.#clippedNorms(steps, decisions);
+    const start = scales.add(norms.ratios(quotients, decisions.clip));
     quotients.forEach((quotient, index) => {
       if (quotient !== null) steps[index]!.ratioAt = start + index;
     });
   }
 
-  /** Norms to take ratios of, and what clips ‖g‖. Where clipping changes u, it is measured again. */
-  #clippedNorms(
-    steps: readonly LayerStep[],
-    { scales, measured, norms }: Decisions,
-  ): { norms: StepNorms; clip: Tensor | null } {
-    const tf = this.#tf;
-    if (steps.every(({ clipAt }) => clipAt === null)) return { norms, clip: null };
-    const one = tf.scalar(1);
-    const clip = tf.stack(
-      steps.map(({ clipAt }) =>
-        clipAt === null ? one : tf.reshape(tf.slice(scales.values!, clipAt, 1), []),
+  /** Norms to take ratios of, but for the clipping of ‖g‖. Where clipping changes u, it is measured again. */
+  #clippedNorms(steps: readonly LayerStep[], { scales, measured, norms }: Decisions): StepNorms {
+    if (!steps.some(isMeasuredAgain)) return norms;
+    return this.#passes.norms(
+      steps.map((step, index) =>
+        isMeasuredAgain(step) ? this.#measure(step, scales, true) : measured[index]!,
       ),
     );
-    if (!steps.some(isMeasuredAgain)) return { norms, clip };
-    const again = steps.map((step, index) =>
-      isMeasuredAgain(step) ? this.#measure(step, scales, true) : measured[index]!,
-    );
-    return { norms: this.#passes.norms(again), clip };
   }
 
   /** Writes weights and momentum, unless a gradient of the step is not finite. */
   #apply(step: LayerStep, { scales, norms: { isFinite } }: Decisions): void {
-    const { layer, passes } = step;
+    const { slot, passes } = step;
     const momentum = passes.apply(this.#equation(step), { scales: scales.values, isFinite });
     for (const tensor of tensorsOf(momentum)) this.#tf.keep(tensor);
-    for (const tensor of tensorsOf(layer.momentum)) tensor.dispose();
-    layer.momentum = momentum;
+    for (const tensor of tensorsOf(step.momentum)) tensor.dispose();
+    this.#momenta.set(slot, momentum);
   }
 
   /** The rest of the layers' state: their step counts, and their histories. */
-  #count(steps: readonly LayerStep[], isFinite: Tensor): void {
+  #count(steps: readonly LayerStep[], histories: NextHistories | null, isFinite: Tensor): void {
     const tf = this.#tf;
-    this.#counts.advance(
-      steps.map(({ layer }) => layer.slot),
-      isFinite,
-    );
-    for (const { layer, history } of steps) {
-      const before = layer.history;
-      if (before === null || history === null) continue;
-      layer.history = tf.keep(tf.where(isFinite, history, before));
-      before.dispose();
-    }
+    const slots = steps.map(({ slot }) => slot);
+    this.#counts.put(slots, tf.add(this.#counts.of(slots), tf.cast(isFinite, "float32")));
+    if (histories === null) return;
+    const { before, after } = histories;
+    this.#histories.put(histories.slots, tf.where(isFinite, after, before));
   }
 
   /**
@@ -275,9 +309,9 @@ export class DeviceStepper implements Stepper {
    * numbers, so it is made for 1 and 1 and scaled.
    */
   #equation(step: LayerStep): DeviceEquation {
-    const { layer, learningRate, clipAt, ratioAt } = step;
-    const { values } = layer;
-    const isFirst = layer.momentum === null;
+    const { learningRate, clipAt, ratioAt } = step;
+    const { values } = step.slot;
+    const isFirst = step.momentum === null;
     const equation = updateEquation(values, {
       ...{ learningRate, gradientScale: 1, trustRatio: 1, isFirst },
     });
@@ -300,95 +334,52 @@ export class DeviceStepper implements Stepper {
   }
 
   /** Codes in the backend's packing: it may have been changed between two steps. */
-  #repack(layer: DeviceLayer): void {
-    const { momentum, slot } = layer;
+  #repack(slot: Slot): void {
+    const momentum = this.#momenta.get(slot);
     const { packing } = this.#passes;
     if (momentum?.kind !== "blockwise" || momentum.packing === packing) return;
     const before = tensorsOf(momentum);
     const values = before.map((tensor) => tensor.dataSync());
-    const moved = download(momentum, slot.size, values);
-    layer.momentum = upload(this.#tf, moved, { packing, shape: slot.shape });
-    for (const tensor of tensorsOf(layer.momentum)) this.#tf.keep(tensor);
+    this.#momenta.set(slot, this.#uploaded(slot, download(momentum, slot.size, values)));
     for (const tensor of before) tensor.dispose();
   }
 
   async state(): Promise<StateDict> {
-    const layers = [...this.#layers.values()];
+    const held = this.#held();
     // Clones: a step may replace what is being read, and TensorFlow.js then refuses to end the reading.
-    const held = [this.#counts.all, ...layers.flatMap(heldBy)].map((tensor) =>
-      this.#tf.keep(this.#tf.clone(tensor)),
-    );
-    const values = await Promise.all(held.map((tensor) => tensor.data()));
-    for (const tensor of held) tensor.dispose();
-    return this.#stateOf(layers, values);
+    const clones = tensorsIn(held).map((tensor) => this.#tf.keep(this.#tf.clone(tensor)));
+    try {
+      return stateOf(held, await Promise.all(clones.map((tensor) => tensor.data())));
+    } finally {
+      for (const tensor of clones) tensor.dispose();
+    }
   }
 
   stateSync(): StateDict {
-    const layers = [...this.#layers.values()];
-    const held = [this.#counts.all, ...layers.flatMap(heldBy)];
-    return this.#stateOf(
-      layers,
-      held.map((tensor) => tensor.dataSync()),
+    const held = this.#held();
+    return stateOf(
+      held,
+      tensorsIn(held).map((tensor) => tensor.dataSync()),
     );
   }
 
-  /** @param values of the step counts, and of what {@link heldBy} lists of each layer */
-  #stateOf(layers: readonly DeviceLayer[], [counts, ...values]: readonly TensorData[]): StateDict {
-    let end = 0;
+  /** What is held now; steps replace it. */
+  #held(): HeldState {
     return {
       step: this.#stepCount,
-      layers: layers.map((layer) => {
-        const own = values.slice(end, (end += heldBy(layer).length));
-        return downloaded(layer, this.#counts.read(counts ?? [], layer.slot), own);
-      }),
+      momenta: [...this.#momenta],
+      counts: this.#counts.all,
+      histories: this.#histories.all,
     };
-  }
-
-  load(stepCount: number, layers: ReadonlyMap<Slot, LayerState>): void {
-    this.#stepCount = stepCount;
-    for (const [slot, state] of layers) {
-      const { values } = this.#layerOf(slot);
-      const next = this.#uploaded(slot, values, state);
-      for (const tensor of heldBy(this.#layerOf(slot))) tensor.dispose();
-      this.#layers.set(slot, next);
-    }
-  }
-
-  #uploaded(slot: Slot, values: Hyperparameters, state: LayerState): DeviceLayer {
-    const tf = this.#tf;
-    const kind = wantedMomentum(values, slot.size);
-    const given = momentumAs(kind, state.momentum, slot, referenceKernel);
-    const { packing } = this.#passes;
-    this.#counts.set(slot, state.step);
-    const layer = {
-      slot,
-      values,
-      momentum: given === null ? null : upload(tf, given, { packing, shape: slot.shape }),
-      history: values.percentileClipping === PERCENTILE_OFF ? null : this.#historyOf(state),
-    };
-    for (const tensor of heldBy(layer)) tf.keep(tensor);
-    return layer;
-  }
-
-  #historyOf({ gradientHistory }: LayerState): Tensor {
-    if (gradientHistory === null) return emptyHistory(this.#tf);
-    const norms = Float32Array.from(gradientHistory, Math.sqrt);
-    return this.#tf.tensor(norms, [norms.length]);
   }
 
   dispose(): void {
-    for (const layer of this.#layers.values()) {
-      for (const tensor of heldBy(layer)) tensor.dispose();
+    for (const momentum of this.#momenta.values()) {
+      for (const tensor of tensorsOf(momentum)) tensor.dispose();
     }
-    this.#layers.clear();
+    this.#momenta.clear();
     this.#counts.dispose();
-    this.#watch.dispose();
-  }
-
-  #layerOf(slot: Slot): DeviceLayer {
-    const layer = this.#layers.get(slot);
-    if (layer === undefined) throw new Error(`variable ${slot.name} was not added`);
-    return layer;
+    this.#histories.dispose();
   }
 }
 
@@ -401,35 +392,62 @@ function passesOf(tf: TensorFlow): DevicePasses {
 }
 
 /** Whether the gradient may be clipped, which changes ‖u‖. */
-function clips({ percentileClipping, maxGradNorm }: Hyperparameters): boolean {
-  return percentileClipping !== PERCENTILE_OFF || maxGradNorm !== null;
+function clips({ values }: Slot): boolean {
+  return values.percentileClipping !== PERCENTILE_OFF || values.maxGradNorm !== null;
 }
 
 /** Whether a layer's rule asks for ‖u‖, which clipping has changed. */
-function isMeasuredAgain({ clipAt, layer: { values } }: LayerStep): boolean {
+function isMeasuredAgain({ clipAt, slot: { values } }: LayerStep): boolean {
   return (
     clipAt !== null && ruleOf(values.trustRatio).measures(values.trustRatio).update !== "nothing"
   );
 }
 
-/** The tensors of a layer's state: the momentum's, then the history. */
-function heldBy({ momentum, history }: DeviceLayer): Tensor[] {
-  return [...tensorsOf(momentum), ...(history === null ? [] : [history])];
+/** The state of a moment, as tensors. */
+interface HeldState {
+  readonly step: number;
+  readonly momenta: readonly (readonly [Slot, DeviceMomentum | null])[];
+  readonly counts: HeldRows | null;
+  readonly histories: HeldRows | null;
 }
 
-/** @param held the values of what {@link heldBy} lists */
-function downloaded(
-  { slot, momentum, history }: DeviceLayer,
-  step: number,
-  held: readonly TensorData[],
-): LayerState {
-  const norms = history === null ? undefined : held.at(-1);
+function tensorsIn({ momenta, counts, histories }: HeldState): Tensor[] {
+  const rows = [counts, histories].flatMap((held) => (held === null ? [] : [held.tensor]));
+  return [...rows, ...momenta.flatMap(([, momentum]) => tensorsOf(momentum))];
+}
+
+/** @param values of what {@link tensorsIn} lists */
+function stateOf(
+  { step, momenta, counts, histories }: HeldState,
+  values: readonly TensorData[],
+): StateDict {
+  const rest = values.values();
+  const next = (): TensorData => rest.next().value ?? new Float32Array(0);
+  const [steps, norms] = [counts, histories].map((held) =>
+    held === null ? null : rowsOf(held, next()),
+  );
   return {
-    name: slot.name,
-    shape: [...slot.shape],
     step,
-    momentum: step === 0 || momentum === null ? null : download(momentum, slot.size, held),
-    gradientHistory:
-      norms === undefined || step === 0 ? null : Float64Array.from(norms, (norm) => norm ** 2),
+    layers: momenta.map(([slot, momentum]) => {
+      const own = tensorsOf(momentum).map(next);
+      const made = steps?.get(slot)?.[0] ?? 0;
+      const history = norms?.get(slot);
+      return {
+        ...{ name: slot.name, shape: [...slot.shape], step: made },
+        momentum: made === 0 || momentum === null ? null : download(momentum, slot.size, own),
+        gradientHistory:
+          history === undefined || made === 0 || isEmptyHistory(history)
+            ? null
+            : Float64Array.from(history, (norm) => norm ** 2),
+      };
+    }),
   };
+}
+
+/** Values of rows, by variable. */
+function rowsOf({ tensor, slots }: HeldRows, values: TensorData): Map<Slot, TensorData> {
+  const width = tensor.size / slots.length;
+  return new Map(
+    slots.map((slot, index) => [slot, values.subarray(index * width, (index + 1) * width)]),
+  );
 }

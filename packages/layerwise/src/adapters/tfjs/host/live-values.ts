@@ -31,6 +31,8 @@ interface WasmBackend extends Backend {
 export interface LiveMemory {
   /** The buffer of a tensor itself, no copy, to be used at once. A buffer on another backend is moved here. */
   read(tensor: Tensor): Float32Array;
+  /** Whether nobody but the tensor can have its buffer, so that it may be written in place. */
+  isPrivate(tensor: Tensor): boolean;
   /** To be said after a buffer was written in place: the backend may have kept something made of its values. */
   written(tensor: Tensor): void;
 }
@@ -65,6 +67,8 @@ export function liveMemory(engine: Engine): LiveMemory | null {
 function cpuMemory({ data }: CpuBackend): LiveMemory {
   return {
     read: ({ dataId }) => checked(data.get(dataId).values),
+    // The array may be anyone's: `tf.tensor(array)` is made of it, `data()` and `dataSync()` give it away, slices are views of it.
+    isPrivate: () => false,
     written: () => undefined,
   };
 }
@@ -76,6 +80,8 @@ function wasmMemory(backend: WasmBackend, heap: ForeignHeap | null): LiveMemory 
       const values = checked(backend.typedArrayFromHeap(tensor));
       return heap?.view(values.byteOffset, values.length) ?? values;
     },
+    // All others have copies: what tensors are made of goes into the heap, and what is read comes out of it.
+    isPrivate: ({ dataId }) => backend.refCount(dataId) === 1,
     // Products and convolutions keep a packed copy of weights by their number (XNNPACK's operators). To forget
     // a number drops the copy and frees nothing else.
     written: ({ dataId, size }) => {
@@ -89,5 +95,5 @@ function wasmMemory(backend: WasmBackend, heap: ForeignHeap | null): LiveMemory 
 
 function checked(values: unknown): Float32Array {
   if (values instanceof Float32Array) return values;
-  throw new TypeError(`a float32 tensor's buffer is ${shown(values)}; allowed is a Float32Array`);
+  throw new TypeError(`tensor: expected a Float32Array as its buffer, got ${shown(values)}`);
 }

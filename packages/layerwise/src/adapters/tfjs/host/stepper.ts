@@ -1,43 +1,40 @@
 /** A step by the core's kernels, on tensors whose memory JavaScript can reach: the backends cpu and wasm. */
-import { CHUNK_SIZE } from "../../../kernels/kernel.js";
 import type { Kernel } from "../../../kernels/kernel.js";
 import { foreignKernel } from "../../../kernels/wasm/foreign-kernel.js";
 import type { ForeignHeap } from "../../../kernels/wasm/memory/foreign-heap.js";
-import { MOST_CHUNKS } from "../../../kernels/wasm/memory/staging.js";
 import { availableCores } from "../../../kernels/wasm/worker-host.js";
 import type { LARS } from "../../../optimizer/lars.js";
-import type { ParamGroup, ParamGroupOptions } from "../../../optimizer/param-group.js";
+import type { ParamGroup } from "../../../optimizer/param-group.js";
 import { Parameter, rebind } from "../../../optimizer/parameter.js";
 import type { LARSOptions } from "../../../options/options.js";
 import { blockCount } from "../../../state/blockwise.js";
-import type { LayerState, StateDict } from "../../../state/saved-state.js";
+import type { StateDict } from "../../../state/saved-state.js";
 import { wantedMomentum } from "../../../step/momentum.js";
 import type { MomentumKind } from "../../../step/momentum.js";
 import type { StepReport } from "../../../step/report.js";
-import { hyperparametersOf } from "../options.js";
-import type { CoreClass } from "../options.js";
-import type { Slot, Stepper, VariableStep } from "../stepper.js";
+import type { InitialState, Slot, Stepper, VariableStep } from "../stepper.js";
 import type { Backend, Engine, TensorFlow, Variable } from "../tensorflow.js";
 import { heapOf, liveMemory } from "./live-values.js";
 import type { LiveMemory } from "./live-values.js";
 
-/** More than a layer takes in a job, and more than an allocation wastes. */
-const JOB_BYTES = 512;
-/** More than a chunk's sums take, in a job that has just grown. */
-const JOB_BYTES_A_CHUNK = 96;
-/** For copies of weights whose buffer others see too, which pass through the heap: two banks, 12 bytes an element. */
-const BANK_BYTES = 2 * MOST_CHUNKS * CHUNK_SIZE * 13;
+/** More than the allocations of a momentum waste. */
+const WASTED_BYTES = 512;
 
-/** The kernels in a heap, or undefined where the engine can't put them there. */
+/** The kernels in a heap, or undefined where the engine can't put them there, or the heap is full. */
 function kernelOver(heap: ForeignHeap): Kernel | undefined {
   try {
     return foreignKernel(heap, availableCores());
   } catch (error) {
-    if (error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError) {
-      return undefined;
-    }
+    const kinds = [WebAssembly.CompileError, WebAssembly.LinkError, RangeError];
+    if (kinds.some((kind) => error instanceof kind)) return undefined;
     throw error;
   }
+}
+
+/** The core's class that steps, and its options. */
+export interface CoreOptimizer {
+  readonly Core: typeof LARS;
+  readonly options: LARSOptions;
 }
 
 function momentumBytes(kind: MomentumKind, size: number): number {
@@ -46,8 +43,7 @@ function momentumBytes(kind: MomentumKind, size: number): number {
 
 export class HostStepper implements Stepper {
   readonly #tf: TensorFlow;
-  readonly #Core: CoreClass;
-  readonly #options: LARSOptions;
+  readonly #core: CoreOptimizer;
   readonly #backend: Backend;
   /** The backend's own heap, where steps run in place; null: weights and gradients pass through ours. */
   readonly #heap: ForeignHeap | null;
@@ -55,16 +51,10 @@ export class HostStepper implements Stepper {
   readonly #fresh = new Set<Slot>();
   readonly #parameters = new Map<Slot, Parameter>();
   #optimizer: LARS | null = null;
-  /**
-   * Buffers that the optimizer made. On the cpu backend a tensor made of a typed array is that array: before it
-   * is written in place for the first time, it is replaced by one that nobody else can have.
-   */
-  readonly #own = new WeakSet();
 
-  constructor(tf: TensorFlow, Core: CoreClass, options: LARSOptions) {
+  constructor(tf: TensorFlow, core: CoreOptimizer) {
     this.#tf = tf;
-    this.#Core = Core;
-    this.#options = options;
+    this.#core = core;
     this.#backend = tf.engine().backend;
     this.#heap = heapOf(tf.engine());
   }
@@ -77,21 +67,57 @@ export class HostStepper implements Stepper {
     return this.#optimizer?.stateBytes ?? 0;
   }
 
-  add(slot: Slot): void {
-    const parameter = new Parameter(new Float32Array(slot.size), {
-      name: slot.name,
-      shape: slot.shape,
-    });
-    const group = { ...slot.options, params: [parameter] };
-    if (this.#optimizer === null) this.#optimizer = this.#create(group);
-    else this.#optimizer.addParamGroup(group);
-    this.#parameters.set(slot, parameter);
-    this.#fresh.add(slot);
+  add(slots: readonly Slot[], { states, stepCount }: InitialState): void {
+    const isNew = this.#optimizer === null;
+    for (const slot of slots) {
+      // Until a step puts it on the variable's memory.
+      const data = new Float32Array(slot.size);
+      const parameter = new Parameter(data, { name: slot.name, shape: slot.shape });
+      this.#optimizer = this.#with(slot, parameter);
+      this.#parameters.set(slot, parameter);
+      this.#fresh.add(slot);
+    }
+    if (states.size > 0 || (isNew && stepCount > 0)) this.#load(stepCount, states);
   }
 
-  #create(group: ParamGroupOptions): LARS {
+  /** The optimizer, with one more variable: a group of its own. */
+  #with({ options }: Slot, parameter: Parameter): LARS {
+    const group = { ...options, params: [parameter] };
+    const optimizer = this.#optimizer;
+    if (optimizer !== null) {
+      optimizer.addParamGroup(group);
+      return optimizer;
+    }
     const kernel = this.#heap === null ? undefined : kernelOver(this.#heap);
-    return new this.#Core([group], this.#options, kernel === undefined ? {} : { kernel });
+    const { Core, options: all } = this.#core;
+    return new Core([group], all, kernel === undefined ? {} : { kernel });
+  }
+
+  #load(stepCount: number, states: InitialState["states"]): void {
+    const slots = [...this.#parameters.keys()];
+    this.#optimizer?.loadStateDict({
+      step: stepCount,
+      layers: this.stateSync().layers.map((layer, index) => {
+        const slot = slots[index]!;
+        // Saved under the name of another variable, perhaps.
+        return { ...(states.get(slot) ?? layer), name: slot.name };
+      }),
+    });
+  }
+
+  /** The core's optimizers keep their groups: another one goes on with the rest. */
+  remove(slots: readonly Slot[]): void {
+    const gone = slots.filter((slot) => this.#parameters.has(slot));
+    if (gone.length === 0) return;
+    const { step, layers } = this.stateSync();
+    const states = new Map([...this.#parameters.keys()].map((slot, i) => [slot, layers[i]!]));
+    for (const slot of gone) states.delete(slot);
+    const fresh = [...this.#fresh].filter((slot) => states.has(slot));
+    this.dispose();
+    if (states.size === 0) return;
+    this.add([...states.keys()], { states, stepCount: step });
+    this.#fresh.clear();
+    for (const slot of fresh) this.#fresh.add(slot);
   }
 
   step(steps: readonly VariableStep[], lr: LARSOptions["lr"]): StepReport | null {
@@ -107,10 +133,10 @@ export class HostStepper implements Stepper {
       const report = optimizer.step();
       if (report.skipped) return report;
       for (const { slot } of steps) this.#fresh.delete(slot);
-      for (const { slot, variable } of steps) {
+      for (const { slot } of steps) {
         const copy = copied.get(slot);
-        if (copy === undefined) live.written(variable);
-        else this.#assign(variable, copy);
+        if (copy === undefined) live.written(slot.variable);
+        else this.#assign(slot.variable, copy);
       }
       return report;
     } finally {
@@ -118,35 +144,34 @@ export class HostStepper implements Stepper {
     }
   }
 
-  /** Room in the backend's heap for all that a step may allocate there: if the heap grew in a step, views would detach. */
+  /** Room in the backend's heap for the momentum that a step allocates there: if the heap grew in a step, views would detach. */
   #makeRoom(steps: readonly VariableStep[]): void {
     if (this.#heap === null) return;
-    const bytes = steps.map(({ slot }) => {
-      const job = JOB_BYTES + JOB_BYTES_A_CHUNK * Math.ceil(slot.size / CHUNK_SIZE);
-      if (!this.#fresh.has(slot)) return job;
-      const values = hyperparametersOf(this.#Core, this.#options, slot.options);
-      return job + momentumBytes(wantedMomentum(values, slot.size), slot.size) + JOB_BYTES;
-    });
-    this.#heap.reserve(bytes.reduce((sum, more) => sum + more, BANK_BYTES));
+    const fresh = steps.filter(({ slot }) => this.#fresh.has(slot));
+    if (fresh.length === 0) return;
+    const bytes = fresh.map(
+      ({ slot: { values, size } }) =>
+        momentumBytes(wantedMomentum(values, size), size) + WASTED_BYTES,
+    );
+    this.#heap.reserve(bytes.reduce((sum, more) => sum + more, 0));
   }
 
   /**
    * Puts the parameters on the tensors' memory. Nothing may allocate tensors from here to the step's end.
    *
-   * @returns copies of weights whose buffer others see too
+   * @returns copies of weights whose memory others may see too: they are written instead, and assigned
    */
   #bind(steps: readonly VariableStep[], live: LiveMemory): Map<Slot, Float32Array> {
     // First touch moves buffers from another backend here, which may make a heap grow.
-    for (const { variable, gradient } of steps) {
-      live.read(variable);
+    for (const { slot, gradient } of steps) {
+      live.read(slot.variable);
       live.read(gradient);
     }
-    const { backend } = this.#tf.engine();
     const copied = new Map<Slot, Float32Array>();
-    for (const { slot, variable, gradient } of steps) {
+    for (const { slot, gradient } of steps) {
       const parameter = this.#parameterOf(slot);
-      const values = live.read(variable);
-      if (this.#isOurs(variable) && backend.refCount(variable.dataId) === 1) {
+      const values = live.read(slot.variable);
+      if (live.isPrivate(slot.variable)) {
         rebind(parameter, values);
       } else {
         const copy = values.slice();
@@ -158,16 +183,10 @@ export class HostStepper implements Stepper {
     return copied;
   }
 
-  /** The wasm backend copies what tensors are made of into its heap: there, every buffer is only TensorFlow's. */
-  #isOurs({ dataId }: Variable): boolean {
-    return this.#tf.engine().backendName !== "cpu" || this.#own.has(dataId);
-  }
-
   #assign(variable: Variable, values: Float32Array): void {
     const tensor = this.#tf.tensor(values, [...variable.shape], "float32");
     variable.assign(tensor);
     tensor.dispose();
-    this.#own.add(variable.dataId);
   }
 
   async state(): Promise<StateDict> {
@@ -178,19 +197,11 @@ export class HostStepper implements Stepper {
     return this.#optimizer?.stateDict() ?? { step: 0, layers: [] };
   }
 
-  load(stepCount: number, layers: ReadonlyMap<Slot, LayerState>): void {
-    const slots = [...this.#parameters.keys()];
-    const state = this.stateSync();
-    this.#optimizer?.loadStateDict({
-      step: stepCount,
-      layers: state.layers.map((layer, index) => layers.get(slots[index]!) ?? layer),
-    });
-  }
-
   dispose(): void {
     this.#optimizer?.dispose();
     this.#optimizer = null;
     this.#parameters.clear();
+    this.#fresh.clear();
   }
 
   /** A group for each variable, in the same order. */
