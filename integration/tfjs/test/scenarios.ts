@@ -330,7 +330,7 @@ export function workersInHeap(): number {
     if ((message as { memory?: unknown }).memory === wasm.wasmMemory) workers++;
     (post.value as Worker["postMessage"]).call(this, message, ...rest);
   };
-  const variables = makeVariables();
+  const variables = makeVariables(largeShapes);
   const optimizer = new classes.LARS({ lr: 0.1, momentum: 0.9 });
   stepOn(optimizer, variables, 0);
   Object.defineProperty(Worker.prototype, "postMessage", post);
