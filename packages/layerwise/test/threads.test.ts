@@ -143,6 +143,8 @@ describe("threads", () => {
     const asked = new Promise((resolve) => workers[0]!.once("message", resolve));
     optimizer.step();
     expect(await asked).toBe("asked");
+    // A step asks for each of its passes; what comes late is not the next optimizer's.
+    await untilWorkersRun();
     const small = new LARS(layers([1000, 2000]), { lr: 0.1 }, { threads: 2 });
     const listener = vi.fn();
     workers[0]!.on("message", listener);
