@@ -1,11 +1,13 @@
 /** The files of a run: config.json, metrics.jsonl, a checkpoint for each optimizer, report.html. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { decodeCheckpoint, encodeCheckpoint } from "layerwise/checkpoint";
 import type { Checkpoint } from "layerwise/checkpoint";
 import { checkInteger, checkNumber, checkObject, parseObject } from "./check.js";
 import { UsageError, messageOf } from "./errors.js";
 import { readLimited, writeAtomically } from "./files.js";
+import { FolderLock } from "./folder-lock.js";
+import { takeNewFolder } from "./new-folder.js";
 import type { OptimizerName } from "./optimizers.js";
 import { checkOptions } from "./options.js";
 import type { TrainOptions } from "./options.js";
@@ -41,23 +43,19 @@ export interface SavedConfig {
 
 export class RunFolder {
   readonly path: string;
+  readonly #lock: FolderLock;
 
-  private constructor(path: string) {
+  private constructor(path: string, lock: FolderLock) {
     this.path = path;
+    this.#lock = lock;
   }
 
   /**
-   * Makes a folder for a new run.
+   * Makes a folder for a new run, which this process owns until {@link unlock}.
    *
-   * @throws UsageError when it holds anything
+   * @throws UsageError when it holds anything, can't be written, or another process uses it
    */
   static create(path: string, { options, model, rates, fingerprint }: Plan): RunFolder {
-    try {
-      mkdirSync(path, { recursive: true });
-    } catch (error) {
-      throw new UsageError(`--out: ${path} can't be made: ${messageOf(error)}`);
-    }
-    const folder = new RunFolder(path);
     const config = {
       format: FORMAT,
       version: VERSION,
@@ -66,44 +64,30 @@ export class RunFolder {
       model,
       fingerprint,
     };
-    writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
-    return folder;
-  }
-
-  /** @throws UsageError when no run is there */
-  static open(path: string): RunFolder {
-    const folder = new RunFolder(path);
-    if (existsSync(folder.configFile)) return folder;
-    throw new UsageError(`--resume: ${path} has no config.json; allowed is the folder of a run`);
+    return takeNewFolder(path, (lock) => {
+      const folder = new RunFolder(path, lock);
+      writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
+      return folder;
+    });
   }
 
   /**
-   * Keeps other processes out until {@link unlock}: two that train into one folder would mix their lines.
+   * Opens the folder of a run, which this process owns until {@link unlock}.
    *
-   * @throws UsageError when a process that is alive holds the lock; that of a killed one is taken over
+   * @throws UsageError when no run is there, or another process uses it
    */
-  lock(): void {
-    const holder = this.#lockHolder();
-    if (holder !== null && holder !== process.pid && isAlive(holder)) {
+  static open(path: string): RunFolder {
+    if (!existsSync(join(path, "config.json"))) {
       throw new UsageError(
-        `${this.path}: process ${holder} trains there; allowed is one at a time (if it does not, remove ${this.#lockFile})`,
+        `--resume: expected the folder of a run, got ${path}, which has no config.json`,
       );
     }
-    writeAtomically(this.#lockFile, String(process.pid));
+    return new RunFolder(path, FolderLock.take(path));
   }
 
+  /** Lets other processes have the folder. */
   unlock(): void {
-    rmSync(this.#lockFile, { force: true });
-  }
-
-  get #lockFile(): string {
-    return join(this.path, "lock");
-  }
-
-  #lockHolder(): number | null {
-    if (!existsSync(this.#lockFile)) return null;
-    const holder = Number(readFileSync(this.#lockFile, "utf8"));
-    return Number.isInteger(holder) && holder > 0 ? holder : null;
+    this.#lock.release();
   }
 
   get configFile(): string {
@@ -172,31 +156,6 @@ export class RunFolder {
     } catch (error) {
       throw new UsageError(`${file}: ${messageOf(error)}`);
     }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives, and belongs to somebody else.
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
-}
-
-/** Whether a folder can take a new run. */
-export function checkNewFolder(path: string): void {
-  if (!existsSync(path)) return;
-  if (existsSync(join(path, "config.json"))) {
-    throw new UsageError(
-      `--out: ${path} already holds a run; allowed is a new folder, or --resume ${path}`,
-    );
-  }
-  // A kill while config.json was written leaves this; no run has begun then.
-  const others = readdirSync(path).filter((name) => name !== "config.json.partial");
-  if (others.length > 0) {
-    throw new UsageError(`--out: ${path} is not empty; allowed is a new or empty folder`);
   }
 }
 

@@ -2,18 +2,20 @@
 import { resolve } from "node:path";
 import type { Dataset } from "./data/dataset.js";
 import { loadDataset } from "./data/load.js";
-import { TrainingError, UsageError } from "./errors.js";
+import { reloadDataset } from "./data/reload.js";
+import { TrainingError } from "./errors.js";
 import { GradientPool } from "./gradients/pool.js";
 import { MetricsFile, readMetrics } from "./metrics.js";
 import type { FailureMetrics } from "./metrics.js";
 import { elementCount, layerSizes, parametersOf } from "./models/parameters.js";
+import { checkNewFolder } from "./new-folder.js";
 import type { OptimizerName } from "./optimizers.js";
 import type { TrainOptions } from "./options.js";
 import { makePlan } from "./plan.js";
 import type { Plan } from "./plan.js";
 import { ProgressLog, finalLine } from "./progress.js";
 import { writeReport } from "./report/report.js";
-import { RunFolder, checkNewFolder } from "./run-folder.js";
+import { RunFolder } from "./run-folder.js";
 import { grouped } from "./text.js";
 import { Training } from "./training.js";
 
@@ -36,15 +38,14 @@ export function startRun(options: TrainOptions, out: string): Run {
 /** Opens a run whose folder is there, on the data that it was started with. */
 export function resumeRun(path: string): Run {
   const folder = RunFolder.open(resolve(path));
-  const { options, rates, fingerprint } = folder.readConfig();
-  const dataset = loadDataset(options);
-  const plan = { ...makePlan(options, dataset), rates };
-  if (plan.fingerprint !== fingerprint) {
-    throw new UsageError(
-      `--resume: ${options.data ?? "MNIST"} is not the data that ${folder.path} was started with`,
-    );
+  try {
+    const { options, rates, fingerprint } = folder.readConfig();
+    const dataset = reloadDataset(options, { saved: fingerprint, folder: folder.path });
+    return { plan: { ...makePlan(options, dataset), rates }, dataset, folder };
+  } catch (error) {
+    folder.unlock();
+    throw error;
   }
-  return { plan, dataset, folder };
 }
 
 /**
@@ -54,7 +55,6 @@ export function resumeRun(path: string): Run {
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
-  folder.lock();
   try {
     console.log(description(run));
     await trainAll(run, workers);

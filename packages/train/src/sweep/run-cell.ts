@@ -13,20 +13,23 @@ const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
  * Trains a cell.
  *
  * @param folder for the files of the run; must be empty
- * @throws Error when the process failed for another reason than a loss that is not finite
+ * @returns the result, or why there is none: a loss that is not finite is a result, any other failure is not
  */
 export async function runCell(
   cell: Cell,
   training: RawOptions,
   folder: string,
-): Promise<CellResult> {
+): Promise<CellResult | string> {
   const options = optionTexts({ ...training, ...cell, workers: 1, out: folder });
-  const { code, errors } = await runProcess(options);
+  const { code, signal, errors } = await runProcess(options);
   const metrics = code === 2 ? [] : readMetrics(join(folder, "metrics.jsonl"));
   const epochs = metrics.filter((line) => line.kind === "epoch");
   const diverged = metrics.some((line) => line.kind === "failed");
-  if (code !== 0 && !diverged) throw new Error(`a cell ended with code ${String(code)}: ${errors}`);
   const last = diverged ? undefined : epochs.at(-1);
+  if (!diverged && (code !== 0 || last === undefined)) {
+    const end = signal ?? `exit code ${String(code)}`;
+    return errors === "" ? end : `${end}: ${errors}`;
+  }
   return {
     ...cell,
     diverged,
@@ -45,8 +48,14 @@ function optionTexts(options: RawOptions): string[] {
   });
 }
 
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  errors: string;
+}
+
 /** Runs this command line again; with the channel, the child notices when this process is killed. */
-function runProcess(args: readonly string[]): Promise<{ code: number | null; errors: string }> {
+function runProcess(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
@@ -54,8 +63,8 @@ function runProcess(args: readonly string[]): Promise<{ code: number | null; err
     let errors = "";
     child.stderr!.on("data", (chunk: Buffer) => (errors += chunk.toString()));
     child.on("error", reject);
-    child.on("close", (code) => {
-      resolve({ code, errors: errors.trim() });
+    child.on("close", (code, signal) => {
+      resolve({ code, signal, errors: errors.trim() });
     });
   });
 }

@@ -2,9 +2,11 @@
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseObject } from "../check.js";
+import { checkText, parseObject } from "../check.js";
 import { UsageError, messageOf } from "../errors.js";
 import { writeAtomically } from "../files.js";
+import { FolderLock } from "../folder-lock.js";
+import { takeNewFolder } from "../new-folder.js";
 import { cellKey } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
 import { checkSavedSweep } from "./sweep-options.js";
@@ -17,30 +19,53 @@ const VERSION = 1;
 const REMOVALS = 50;
 const REMOVAL_DELAY_MS = 100;
 
+/** What sweep.json says. */
+export interface SavedSweep {
+  readonly options: SweepOptions;
+  /** Of the data. */
+  readonly fingerprint: string;
+}
+
 export class SweepFolder {
   readonly path: string;
+  readonly #lock: FolderLock;
 
-  private constructor(path: string) {
+  private constructor(path: string, lock: FolderLock) {
     this.path = path;
+    this.#lock = lock;
   }
 
-  static create(path: string, { grid, training }: SweepOptions): SweepFolder {
-    try {
-      mkdirSync(path, { recursive: true });
-    } catch (error) {
-      throw new UsageError(`--out: ${path} can't be made: ${messageOf(error)}`);
-    }
-    const folder = new SweepFolder(path);
-    const config = { format: FORMAT, version: VERSION, grid, training };
-    writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
-    return folder;
+  /**
+   * Makes a folder for a new sweep, which this process owns until {@link unlock}.
+   *
+   * @throws UsageError when it holds anything, can't be written, or another process uses it
+   */
+  static create(path: string, { options, fingerprint }: SavedSweep): SweepFolder {
+    const config = { format: FORMAT, version: VERSION, ...options, fingerprint };
+    return takeNewFolder(path, (lock) => {
+      const folder = new SweepFolder(path, lock);
+      writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
+      return folder;
+    });
   }
 
-  /** @throws UsageError when no sweep is there */
+  /**
+   * Opens the folder of a sweep, which this process owns until {@link unlock}.
+   *
+   * @throws UsageError when no sweep is there, or another process uses it
+   */
   static open(path: string): SweepFolder {
-    const folder = new SweepFolder(path);
-    if (existsSync(folder.configFile)) return folder;
-    throw new UsageError(`--resume: ${path} has no sweep.json; allowed is the folder of a sweep`);
+    if (!existsSync(join(path, "sweep.json"))) {
+      throw new UsageError(
+        `--resume: expected the folder of a sweep, got ${path}, which has no sweep.json`,
+      );
+    }
+    return new SweepFolder(path, FolderLock.take(path));
+  }
+
+  /** Lets other processes have the folder. */
+  unlock(): void {
+    this.#lock.release();
   }
 
   get configFile(): string {
@@ -78,13 +103,18 @@ export class SweepFolder {
     return join(this.path, "cells");
   }
 
-  readOptions(): SweepOptions {
+  /** @throws UsageError when sweep.json is none of ours, or an option in it is wrong */
+  readConfig(): SavedSweep {
     const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
-    if (config.format !== FORMAT || config.version !== VERSION) {
-      throw new UsageError(`${this.configFile}: allowed is ${FORMAT}, version ${VERSION}`);
+    const { format, version } = config;
+    if (format !== FORMAT || version !== VERSION) {
+      throw new UsageError(
+        `${this.configFile}: expected ${FORMAT}, version ${VERSION}, got ${JSON.stringify(format)}, version ${JSON.stringify(version)}`,
+      );
     }
     try {
-      return checkSavedSweep(config);
+      const fingerprint = checkText("fingerprint", config.fingerprint);
+      return { options: checkSavedSweep(config), fingerprint };
     } catch (error) {
       throw new UsageError(`${this.configFile}: ${messageOf(error)}`);
     }

@@ -1,11 +1,15 @@
 /** A sweep: the grid with one seed, then the best rates with the others; several cells at a time. */
 import { rmSync } from "node:fs";
 import { resolve } from "node:path";
+import { fingerprint } from "../data/dataset.js";
 import { loadDataset } from "../data/load.js";
+import type { DataOptions } from "../data/load.js";
+import { reloadDataset } from "../data/reload.js";
+import { TrainingError } from "../errors.js";
+import { checkNewFolder } from "../new-folder.js";
 import { checkOptions } from "../options.js";
 import type { RawOptions } from "../options.js";
 import { makePlan } from "../plan.js";
-import { checkNewFolder } from "../run-folder.js";
 import { duration, percent } from "../text.js";
 import { cellKey, gridCells, repeatedCells } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
@@ -24,41 +28,82 @@ export interface Sweep {
 export function startSweep(raw: RawOptions, out: string): Sweep {
   const path = resolve(out);
   checkNewFolder(path);
-  const { data, label } = checkOptions({ data: raw.data, label: raw.label });
-  const dataset = loadDataset({ data, label, seed: 1 });
+  const dataset = loadDataset(dataOptions(raw));
   const options = checkSweepOptions(raw, dataset.train.labels.length);
   const { optimizers, batchSizes } = options.grid;
   const training = checkOptions({ ...options.training, optimizer: optimizers });
   for (const batchSize of batchSizes) makePlan({ ...training, batchSize }, dataset);
-  return { options, folder: SweepFolder.create(path, options) };
+  const folder = SweepFolder.create(path, { options, fingerprint: fingerprint(dataset) });
+  return { options, folder };
 }
 
+/** Opens a sweep whose folder is there, on the data that it was started with. */
 export function resumeSweep(path: string): Sweep {
   const folder = SweepFolder.open(resolve(path));
-  return { options: folder.readOptions(), folder };
+  try {
+    const { options, fingerprint: saved } = folder.readConfig();
+    reloadDataset(dataOptions(options.training), { saved, folder: folder.path });
+    return { options, folder };
+  } catch (error) {
+    folder.unlock();
+    throw error;
+  }
 }
 
-/** Runs the cells that are not recorded yet, `jobs` at a time. */
-export async function executeSweep({ options, folder }: Sweep, jobs: number): Promise<void> {
+/** Any seed: what is compared is whether the data has changed. */
+function dataOptions(raw: RawOptions): DataOptions {
+  const { data, label } = checkOptions({ data: raw.data, label: raw.label });
+  return { data, label, seed: 1 };
+}
+
+/**
+ * Runs the cells that are not recorded yet, `jobs` at a time.
+ *
+ * @throws TrainingError after the others when one of them has no result
+ */
+export async function executeSweep(sweep: Sweep, jobs: number): Promise<void> {
+  const { folder } = sweep;
   console.log(`sweep: ${folder.path}`);
+  try {
+    await runCells(sweep, jobs);
+  } finally {
+    folder.unlock();
+  }
+  console.log(`summary: ${folder.path}/summary.md, summary.html, summary.json`);
+}
+
+async function runCells({ options, folder }: Sweep, jobs: number): Promise<void> {
   const results = folder.readResults();
   await folder.removeCells();
   for (const cellsOf of [gridCells, repeatedCells]) {
     const done = new Set(results.map(cellKey));
     const cells = cellsOf(options, results).filter((cell) => !done.has(cellKey(cell)));
     const total = done.size + cells.length;
+    let failures = 0;
     await inParallel(cells, jobs, async (cell) => {
       const cellFolder = folder.createCellFolder(cell);
       const result = await runCell(cell, options.training, cellFolder);
-      folder.addResult(result);
       rmSync(cellFolder, { recursive: true, force: true });
+      if (typeof result === "string") {
+        failures++;
+        console.error(`${cellText(cell)}  no result: ${result}`);
+        return;
+      }
+      folder.addResult(result);
       results.push(result);
       console.log(`${results.length}/${total}  ${resultLine(result)}`);
     });
     writeSummary(folder.path, options, results);
+    // The best rates of a grid with holes may be others.
+    if (failures > 0) throw noResult(failures, folder.path);
   }
   await folder.removeCells();
-  console.log(`summary: ${folder.path}/summary.md, summary.html, summary.json`);
+}
+
+function noResult(count: number, path: string): TrainingError {
+  const message = `${count} ${count === 1 ? "cell has" : "cells have"} no result; try again with layerwise-train sweep --resume ${path}`;
+  console.error(message);
+  return new TrainingError(message);
 }
 
 /** The order of the results does not matter: tables and charts sort them. */
@@ -76,5 +121,9 @@ async function inParallel(
 
 function resultLine({ diverged, testAccuracy, seconds, ...cell }: CellResult): string {
   const outcome = diverged ? "diverged" : `test accuracy ${percent(testAccuracy!)}`;
-  return `${cell.optimizer}  batch ${cell.batchSize}  rate ${cell.lr}  seed ${cell.seed}  ${outcome}  ${duration(seconds)}`;
+  return `${cellText(cell)}  ${outcome}  ${duration(seconds)}`;
+}
+
+function cellText({ optimizer, batchSize, lr, seed }: Cell): string {
+  return `${optimizer}  batch ${batchSize}  rate ${lr}  seed ${seed}`;
 }
