@@ -7,7 +7,6 @@
  */
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
-import { join } from "node:path";
 
 const [folder, log, seed, seconds] = process.argv.slice(2);
 const write = fs.writeSync;
@@ -34,6 +33,8 @@ for (const name of ["linkSync", "renameSync", "rmSync", "writeFileSync", "readFi
       return original(...args);
     } finally {
       pause();
+      // In the middle of taking or releasing.
+      if (random() < 0.01) process.kill(process.pid, "SIGKILL");
     }
   };
 }
@@ -66,4 +67,3 @@ while (Date.now() < end) {
   lock.release();
 }
 fs.closeSync(descriptor);
-fs.existsSync(join(folder, "lock"));
