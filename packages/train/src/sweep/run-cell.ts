@@ -1,10 +1,11 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readMetrics } from "../metrics.js";
-import { optionName } from "../options.js";
+import { AUTO, optionName } from "../options.js";
 import type { RawOptions } from "../options.js";
+import { RunFolder } from "../run-folder.js";
+import { SearchFile } from "../search/search-file.js";
 import type { Cell, CellResult } from "./cells.js";
 
 const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
@@ -12,31 +13,48 @@ const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
 /**
  * Trains a cell.
  *
- * @param folder for the files of the run; must be empty
+ * @param path of a folder for the files of the run; must be empty
  * @returns the result, or why there is none: a loss that is not finite is a result, any other failure is not
  */
 export async function runCell(
   cell: Cell,
   training: RawOptions,
-  folder: string,
+  path: string,
 ): Promise<CellResult | string> {
-  const options = optionTexts({ ...training, ...cell, workers: 1, out: folder });
-  const { code, signal, errors } = await runProcess(options);
-  const metrics = code === 2 ? [] : readMetrics(join(folder, "metrics.jsonl"));
+  const given = Object.entries(cell).filter(([, value]) => value !== null);
+  const own = { ...Object.fromEntries(given), workers: 1, out: path };
+  const { code, signal, errors } = await runProcess(optionTexts({ ...training, ...own }));
+  const result = code === 0 || code === 1 ? readResult(cell, path) : null;
+  if (result !== null && result.diverged === (code === 1)) return result;
+  const end = signal ?? `exit code ${String(code)}`;
+  return errors === "" ? end : `${end}: ${errors}`;
+}
+
+/** What a run has written down; null when it has no end. */
+function readResult(cell: Cell, path: string): CellResult | null {
+  const folder = RunFolder.open(path);
+  folder.unlock();
+  const metrics = readMetrics(folder.metricsFile);
   const epochs = metrics.filter((line) => line.kind === "epoch");
   const diverged = metrics.some((line) => line.kind === "failed");
   const last = diverged ? undefined : epochs.at(-1);
-  if (!diverged && (code !== 0 || last === undefined)) {
-    const end = signal ?? `exit code ${String(code)}`;
-    return errors === "" ? end : `${end}: ${errors}`;
-  }
+  if (last === undefined && !diverged) return null;
+  const setting = folder.readConfig().settings[cell.optimizer];
+  const search = new SearchFile(folder.searchFile).get(cell.optimizer);
+  const accuracy = last?.testAccuracy ?? null;
   return {
     ...cell,
+    lr: setting?.lr ?? null,
+    maxGradNorm: setting?.maxGradNorm ?? null,
+    searched: cell.lr === AUTO,
     diverged,
-    testAccuracy: last?.testAccuracy ?? null,
-    testLoss: last?.testLoss ?? null,
+    heldOutAccuracy: cell.holdOut ? accuracy : null,
+    testAccuracy: cell.holdOut ? null : accuracy,
+    testLoss: cell.holdOut ? null : (last?.testLoss ?? null),
     stateBytes: last?.stateBytes ?? null,
-    seconds: epochs.reduce((sum, { seconds }) => sum + seconds, 0),
+    seconds: epochs.reduce((sum, { seconds }) => sum + seconds, search?.seconds ?? 0),
+    trials: search?.trials ?? [],
+    atEdge: search?.atEdge ?? false,
   };
 }
 

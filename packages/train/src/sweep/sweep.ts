@@ -5,13 +5,14 @@ import { fingerprint } from "../data/dataset.js";
 import { loadDataset } from "../data/load.js";
 import type { DataOptions } from "../data/load.js";
 import { reloadDataset } from "../data/reload.js";
+import { settingText } from "../describe.js";
 import { TrainingError } from "../errors.js";
 import { checkNewFolder } from "../new-folder.js";
 import { checkOptions } from "../options.js";
 import type { RawOptions } from "../options.js";
 import { makePlan } from "../plan.js";
 import { duration, percent } from "../text.js";
-import { cellKey, gridCells, repeatedCells } from "./cells.js";
+import { cellKey, cellOf, choosingCells, testedCells } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
 import { runCell } from "./run-cell.js";
 import { writeSummary } from "./summary.js";
@@ -29,7 +30,7 @@ export function startSweep(raw: RawOptions, out: string): Sweep {
   const path = resolve(out);
   checkNewFolder(path);
   const dataset = loadDataset(dataOptions(raw));
-  const options = checkSweepOptions(raw, dataset.train.labels.length);
+  const options = checkSweepOptions(raw);
   const { optimizers, batchSizes } = options.grid;
   const training = checkOptions({ ...options.training, optimizer: optimizers });
   for (const batchSize of batchSizes) makePlan({ ...training, batchSize }, dataset);
@@ -75,8 +76,8 @@ export async function executeSweep(sweep: Sweep, jobs: number): Promise<void> {
 async function runCells({ options, folder }: Sweep, jobs: number): Promise<void> {
   const results = folder.readResults();
   await folder.removeCells();
-  for (const cellsOf of [gridCells, repeatedCells]) {
-    const done = new Set(results.map(cellKey));
+  for (const cellsOf of [choosingCells, testedCells]) {
+    const done = new Set(results.map((result) => cellKey(cellOf(result))));
     const cells = cellsOf(options, results).filter((cell) => !done.has(cellKey(cell)));
     const total = done.size + cells.length;
     let failures = 0;
@@ -86,7 +87,7 @@ async function runCells({ options, folder }: Sweep, jobs: number): Promise<void>
       rmSync(cellFolder, { recursive: true, force: true });
       if (typeof result === "string") {
         failures++;
-        console.error(`${cellText(cell)}  no result: ${result}`);
+        console.error(`${cellKey(cell)}: expected a result, got ${result}`);
         return;
       }
       folder.addResult(result);
@@ -119,11 +120,13 @@ async function inParallel(
   await Promise.all(Array.from({ length: jobs }, work));
 }
 
-function resultLine({ diverged, testAccuracy, seconds, ...cell }: CellResult): string {
-  const outcome = diverged ? "diverged" : `test accuracy ${percent(testAccuracy!)}`;
-  return `${cellText(cell)}  ${outcome}  ${duration(seconds)}`;
+function resultLine(result: CellResult): string {
+  const { optimizer, batchSize, lr, maxGradNorm, seed, seconds } = result;
+  const setting = lr === null ? "no rate" : `rate ${settingText({ lr, maxGradNorm })}`;
+  return `${optimizer}  batch ${batchSize}  ${setting}  seed ${seed}  ${outcomeOf(result)}  ${duration(seconds)}`;
 }
 
-function cellText({ optimizer, batchSize, lr, seed }: Cell): string {
-  return `${optimizer}  batch ${batchSize}  rate ${lr}  seed ${seed}`;
+function outcomeOf({ heldOutAccuracy, testAccuracy }: CellResult): string {
+  if (testAccuracy !== null) return `test accuracy ${percent(testAccuracy)}`;
+  return heldOutAccuracy === null ? "diverged" : `held-out accuracy ${percent(heldOutAccuracy)}`;
 }
