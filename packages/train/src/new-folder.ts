@@ -1,6 +1,6 @@
 /** A folder for a new run or sweep. */
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
-import { UsageError, messageOf } from "./errors.js";
+import { UsageError, WriteError, messageOf } from "./errors.js";
 import { FolderLock, isLockFile } from "./folder-lock.js";
 
 /** What a run or a sweep writes first. */
@@ -51,7 +51,7 @@ export function takeNewFolder<Folder>(path: string, fill: (lock: FolderLock) => 
     return fill(lock);
   } catch (error) {
     lock.release();
-    throw error;
+    throw error instanceof WriteError ? new UsageError(error.message, { cause: error }) : error;
   }
 }
 

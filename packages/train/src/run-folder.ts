@@ -1,11 +1,12 @@
 /** The files of a run: config.json, metrics.jsonl, a checkpoint for each optimizer, report.html. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { decodeCheckpoint, encodeCheckpoint } from "layerwise/checkpoint";
 import type { Checkpoint } from "layerwise/checkpoint";
-import { checkInteger, checkObject, parseObject } from "./check.js";
+import { checkInteger, checkObject, checkText } from "./check.js";
+import { readConfigFile } from "./config-file.js";
 import { UsageError, messageOf } from "./errors.js";
-import { readLimited, writeAtomically } from "./files.js";
+import { readIfThere, removePartials, writeAtomically, writing } from "./files.js";
 import { FolderLock } from "./folder-lock.js";
 import { takeNewFolder } from "./new-folder.js";
 import type { OptimizerName } from "./optimizers/names.js";
@@ -89,7 +90,10 @@ export class RunFolder {
         `--resume: expected the folder of a run, got ${path}, which has no config.json`,
       );
     }
-    return new RunFolder(path, FolderLock.take(path));
+    const folder = new RunFolder(path, FolderLock.take(path));
+    removePartials(path);
+    if (existsSync(folder.#checkpoints)) removePartials(folder.#checkpoints);
+    return folder;
   }
 
   /** Lets other processes have the folder. */
@@ -114,21 +118,17 @@ export class RunFolder {
   }
 
   checkpointFile(optimizer: OptimizerName): string {
-    return join(this.path, "checkpoints", `${optimizer}.safetensors`);
+    return join(this.#checkpoints, `${optimizer}.safetensors`);
+  }
+
+  get #checkpoints(): string {
+    return join(this.path, "checkpoints");
   }
 
   /** @throws UsageError when config.json is none of ours, or an option in it is wrong */
   readConfig(): SavedConfig {
-    const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
-    if (config.format !== FORMAT || config.version !== VERSION) {
-      throw new UsageError(
-        `${this.configFile}: format ${JSON.stringify(config.format)}, version ${JSON.stringify(config.version)}; allowed is ${FORMAT}, version ${VERSION}`,
-      );
-    }
-    const { fingerprint } = config;
-    if (typeof fingerprint !== "string") {
-      throw new UsageError(`${this.configFile}: has no fingerprint of the data`);
-    }
+    const config = readConfigFile(this.configFile, { format: FORMAT, version: VERSION });
+    const fingerprint = checkText(`${this.configFile}: fingerprint`, config.fingerprint);
     const options = checkOptions(checkObject(this.configFile, config.options));
     const saved = checkObject(this.configFile, config.settings);
     const settings = options.optimizer
@@ -143,7 +143,7 @@ export class RunFolder {
     { step, layers, tensors, metadata }: Checkpoint,
     progress: Progress,
   ): void {
-    mkdirSync(join(this.path, "checkpoints"), { recursive: true });
+    writing(this.#checkpoints, () => mkdirSync(this.#checkpoints, { recursive: true }));
     const bytes = encodeCheckpoint(
       { step, layers },
       {
@@ -161,13 +161,13 @@ export class RunFolder {
    */
   readCheckpoint(optimizer: OptimizerName): SavedRun | null {
     const file = this.checkpointFile(optimizer);
-    if (!existsSync(file)) return null;
-    const bytes = readLimited(file, MAX_CHECKPOINT_BYTES);
+    const bytes = readIfThere(file, MAX_CHECKPOINT_BYTES);
+    if (bytes === null) return null;
     try {
       const checkpoint = decodeCheckpoint(bytes);
       return { checkpoint, progress: progressOf(checkpoint.metadata ?? {}) };
     } catch (error) {
-      throw new UsageError(`${file}: ${messageOf(error)}`);
+      throw new UsageError(`${file}: expected a checkpoint of this run, got ${messageOf(error)}`);
     }
   }
 }

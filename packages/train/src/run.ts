@@ -17,6 +17,7 @@ import { makePlan, trainingPlan } from "./plan.js";
 import type { Plan, PlannedRun, Settings } from "./plan.js";
 import { ProgressLog, finalLine } from "./progress.js";
 import { writeReport } from "./report/report.js";
+import { resumable, shellWord } from "./resumable.js";
 import { RunFolder } from "./run-folder.js";
 import { findSetting } from "./search/find-settings.js";
 import { SearchFile } from "./search/search-file.js";
@@ -70,12 +71,15 @@ function settingsWithoutSearch(plan: Plan): Settings {
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
+  const command = `layerwise-train --resume ${shellWord(folder.path)}`;
   try {
-    console.log(describeRun(run, run.dataset, folder.path));
-    await searchAndTrain(run, workers);
-    writeReport(run, folder);
-    console.log(`report: ${folder.reportFile}`);
-    if (plan.options.optimizer.length > 1) printResults(run);
+    await resumable(command, async () => {
+      console.log(describeRun(run, run.dataset, folder.path));
+      await searchAndTrain(run, workers);
+      writeReport(run, folder);
+      console.log(`report: ${folder.reportFile}`);
+      if (plan.options.optimizer.length > 1) printResults(run);
+    });
   } finally {
     folder.unlock();
   }

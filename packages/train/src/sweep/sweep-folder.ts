@@ -1,10 +1,11 @@
 /** The files of a sweep: sweep.json, results.jsonl, the cells that run, and the summary. */
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkText, parseObject } from "../check.js";
+import { readConfigFile } from "../config-file.js";
 import { UsageError, messageOf } from "../errors.js";
-import { writeAtomically } from "../files.js";
+import { appendLine, readIfThere, removePartials, writeAtomically, writing } from "../files.js";
 import { FolderLock } from "../folder-lock.js";
 import { takeNewFolder } from "../new-folder.js";
 import { cellKey } from "./cells.js";
@@ -14,6 +15,9 @@ import type { SweepOptions } from "./sweep-options.js";
 
 const FORMAT = "layerwise-train.sweep";
 const VERSION = 1;
+
+/** A result is a few KB with its trials. */
+const MAX_RESULTS_BYTES = 2 ** 28;
 
 /** 5 s in all: a cell notices at once that nobody listens, and ends with its step. */
 const REMOVALS = 50;
@@ -60,7 +64,9 @@ export class SweepFolder {
         `--resume: expected the folder of a sweep, got ${path}, which has no sweep.json`,
       );
     }
-    return new SweepFolder(path, FolderLock.take(path));
+    const folder = new SweepFolder(path, FolderLock.take(path));
+    removePartials(path);
+    return folder;
   }
 
   /** Lets other processes have the folder. */
@@ -81,8 +87,10 @@ export class SweepFolder {
    * a moment, and writes into its own.
    */
   createCellFolder(cell: Cell): string {
-    mkdirSync(this.#cellsFolder, { recursive: true });
-    return mkdtempSync(join(this.#cellsFolder, `${cellKey(cell)}-`));
+    return writing(this.#cellsFolder, () => {
+      mkdirSync(this.#cellsFolder, { recursive: true });
+      return mkdtempSync(join(this.#cellsFolder, `${cellKey(cell)}-`));
+    });
   }
 
   /** Removes what is left of cells: of each, results.jsonl has all that counts. */
@@ -105,13 +113,7 @@ export class SweepFolder {
 
   /** @throws UsageError when sweep.json is none of ours, or an option in it is wrong */
   readConfig(): SavedSweep {
-    const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
-    const { format, version } = config;
-    if (format !== FORMAT || version !== VERSION) {
-      throw new UsageError(
-        `${this.configFile}: expected ${FORMAT}, version ${VERSION}, got ${JSON.stringify(format)}, version ${JSON.stringify(version)}`,
-      );
-    }
+    const config = readConfigFile(this.configFile, { format: FORMAT, version: VERSION });
     try {
       const fingerprint = checkText("fingerprint", config.fingerprint);
       return { options: checkSavedSweep(config), fingerprint };
@@ -122,17 +124,17 @@ export class SweepFolder {
 
   /** What was recorded; a last line without its end, which a kill can leave, is taken away. */
   readResults(): CellResult[] {
-    if (!existsSync(this.resultsFile)) return [];
-    const text = readFileSync(this.resultsFile, "utf8");
+    const text = readIfThere(this.resultsFile, MAX_RESULTS_BYTES)?.toString() ?? "";
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);
     if (whole !== text) writeAtomically(this.resultsFile, whole);
-    return whole
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => parseObject(this.resultsFile, line) as unknown as CellResult);
+    const lines = whole.split("\n").slice(0, -1);
+    return lines.map((line, index) => {
+      const result = parseObject(`${this.resultsFile}, line ${index + 1}`, line);
+      return result as unknown as CellResult;
+    });
   }
 
   addResult(result: CellResult): void {
-    appendFileSync(this.resultsFile, `${JSON.stringify(result)}\n`, { flush: true });
+    appendLine(this.resultsFile, JSON.stringify(result));
   }
 }

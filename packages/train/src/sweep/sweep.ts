@@ -11,6 +11,7 @@ import { checkNewFolder } from "../new-folder.js";
 import { checkOptions } from "../options.js";
 import type { RawOptions } from "../options.js";
 import { makePlan } from "../plan.js";
+import { resumable, shellWord } from "../resumable.js";
 import { duration, percent } from "../text.js";
 import { cellKey, cellOf, choosingCells, testedCells } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
@@ -64,13 +65,19 @@ function dataOptions(raw: RawOptions): DataOptions {
  */
 export async function executeSweep(sweep: Sweep, jobs: number): Promise<void> {
   const { folder } = sweep;
-  console.log(`sweep: ${folder.path}`);
   try {
-    await runCells(sweep, jobs);
+    await resumable(resumeCommand(folder), async () => {
+      console.log(`sweep: ${folder.path}`);
+      await runCells(sweep, jobs);
+      console.log(`summary: ${folder.path}/summary.md, summary.html, summary.json`);
+    });
   } finally {
     folder.unlock();
   }
-  console.log(`summary: ${folder.path}/summary.md, summary.html, summary.json`);
+}
+
+function resumeCommand({ path }: SweepFolder): string {
+  return `layerwise-train sweep --resume ${shellWord(path)}`;
 }
 
 async function runCells({ options, folder }: Sweep, jobs: number): Promise<void> {
@@ -96,18 +103,19 @@ async function runCells({ options, folder }: Sweep, jobs: number): Promise<void>
     });
     writeSummary(folder.path, options, results);
     // The best rates of a grid with holes may be others.
-    if (failures > 0) throw noResult(failures, folder.path);
+    if (failures > 0) throw noResult(failures, folder);
   }
   await folder.removeCells();
 }
 
-function noResult(count: number, path: string): TrainingError {
-  const message = `${count} ${count === 1 ? "cell has" : "cells have"} no result; try again with layerwise-train sweep --resume ${path}`;
+function noResult(count: number, folder: SweepFolder): TrainingError {
+  const cells = count === 1 ? "cell has" : "cells have";
+  const message = `${count} ${cells} no result; try again with: ${resumeCommand(folder)}`;
   console.error(message);
   return new TrainingError(message);
 }
 
-/** The order of the results does not matter: tables and charts sort them. */
+/** Runs all, unless one throws: then those that run end, and no other begins. The order does not matter. */
 async function inParallel(
   cells: readonly Cell[],
   jobs: number,
@@ -115,9 +123,18 @@ async function inParallel(
 ): Promise<void> {
   const waiting = [...cells];
   const work = async (): Promise<void> => {
-    for (let cell = waiting.shift(); cell !== undefined; cell = waiting.shift()) await run(cell);
+    for (let cell = waiting.shift(); cell !== undefined; cell = waiting.shift()) {
+      try {
+        await run(cell);
+      } catch (error) {
+        waiting.length = 0;
+        throw error;
+      }
+    }
   };
-  await Promise.all(Array.from({ length: jobs }, work));
+  const ends = await Promise.allSettled(Array.from({ length: jobs }, work));
+  const failed = ends.find((end) => end.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
 }
 
 function resultLine(result: CellResult): string {

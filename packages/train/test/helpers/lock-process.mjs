@@ -1,6 +1,6 @@
 /**
  * A process that takes and releases the lock of a folder again and again, for folder-lock.test.ts. It writes a
- * line when it owns the folder, and one before it lets go; it ends itself while it owns the folder at times.
+ * line when it owns the folder, and one before it lets go; at times it kills itself.
  *
  * Every file operation that the lock is made of waits a little before and after, so that the places where two
  * processes could overtake each other are wide open.
@@ -8,7 +8,7 @@
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 
-const [folder, log, seed, seconds] = process.argv.slice(2);
+const [folder = "", log = "", seed, seconds] = process.argv.slice(2);
 const write = fs.writeSync;
 const descriptor = fs.openSync(log, "a");
 
@@ -25,9 +25,13 @@ function pause() {
   if (milliseconds > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
+const operations = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (
+  /** @type {unknown} */ (fs)
+);
 for (const name of ["linkSync", "renameSync", "rmSync", "writeFileSync", "readFileSync"]) {
-  const original = fs[name];
-  fs[name] = (...args) => {
+  const original = operations[name];
+  if (original === undefined) throw new Error(`node:fs: expected ${name}, got none`);
+  operations[name] = (...args) => {
     pause();
     try {
       return original(...args);
@@ -39,8 +43,11 @@ for (const name of ["linkSync", "renameSync", "rmSync", "writeFileSync", "readFi
   };
 }
 syncBuiltinESMExports();
-const { FolderLock } = await import(new URL("../../dist/folder-lock.js", import.meta.url).href);
+const { FolderLock } = /** @type {typeof import("../../src/folder-lock.js")} */ (
+  await import(new URL("../../dist/folder-lock.js", import.meta.url).href)
+);
 
+/** @param {string} event */
 function record(event) {
   // One write of a short line at the end of a file is never mixed with another process's.
   write(descriptor, `${event} ${process.pid}\n`);
@@ -52,9 +59,8 @@ while (Date.now() < end) {
   try {
     lock = FolderLock.take(folder);
   } catch (error) {
-    if (error.name !== "UsageError" || !error.message.includes("expected a folder that no other")) {
-      record(`broken ${JSON.stringify(error.message)}`);
-    }
+    const message = String(error);
+    if (!message.includes("expected a folder that no other process uses")) record(message);
     continue;
   }
   record("begin");
@@ -66,4 +72,3 @@ while (Date.now() < end) {
   record("end");
   lock.release();
 }
-fs.closeSync(descriptor);
