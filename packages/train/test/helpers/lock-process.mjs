@@ -43,9 +43,10 @@ for (const name of ["linkSync", "renameSync", "rmSync", "writeFileSync", "readFi
   };
 }
 syncBuiltinESMExports();
-const { FolderLock } = /** @type {typeof import("../../src/folder-lock.js")} */ (
-  await import(new URL("../../dist/folder-lock.js", import.meta.url).href)
-);
+const { FolderLock } =
+  /** @type {{ FolderLock: { take(folder: string): { release(): void } } }} */ (
+    await import(new URL("../../dist/folder-lock.js", import.meta.url).href)
+  );
 
 /** @param {string} event */
 function record(event) {
