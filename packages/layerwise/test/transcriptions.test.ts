@@ -164,18 +164,17 @@ const cases: [string, LARSOptions, Rule][] = [
     presets.torchlars({ lr, momentum: 0.9, weightDecay: 0.01 }),
     overTorchSGD((w, g) => normOf(g) + 0.01 * normOf(w) + 1e-8, { decay: 0.01 }),
   ],
+  [
+    "MAE, Barlow Twins, VICReg and MoCo v3",
+    {
+      lr,
+      momentum: 0.9,
+      weightDecay: 0.01,
+      trustRatio: { rule: "scale-gradient", denominator: "joint", momentumOrder: "torch" },
+    },
+    overTorchSGD((_w, _g, d) => normOf(d), { decay: 0.01 }),
+  ],
   ...[false, true].flatMap((nesterov): [string, LARSOptions, Rule][] => [
-    [
-      `MAE, Barlow Twins, VICReg and MoCo v3${nesterov ? ", Nesterov" : ""}`,
-      {
-        lr,
-        momentum: 0.9,
-        weightDecay: 0.01,
-        nesterov,
-        trustRatio: { rule: "scale-gradient", denominator: "joint", momentumOrder: "torch" },
-      },
-      overTorchSGD((_w, _g, d) => normOf(d), { decay: 0.01, nesterov }),
-    ],
     [
       `lightly and solo-learn${nesterov ? ", Nesterov" : ""}`,
       presets.timm({ lr, momentum: 0.9, weightDecay: 0.01, nesterov }),
