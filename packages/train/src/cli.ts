@@ -5,9 +5,11 @@ import { Command, CommanderError } from "commander";
 import { checkText } from "./check.js";
 import { TrainingError, UsageError, messageOf } from "./errors.js";
 import { MODELS } from "./models/model.js";
-import { OPTIMIZERS, PRESETS, SCHEDULES } from "./optimizers.js";
+import { INITS } from "./models/parameters.js";
+import { RULES } from "./optimizers/names.js";
+import { PRESETS } from "./optimizers/options.js";
+import { SCHEDULES } from "./optimizers/rates.js";
 import {
-  DEFAULT_EPOCHS,
   DEFAULT_HIDDEN,
   DEFAULT_MICRO_BATCH,
   DEFAULT_OPTIMIZERS,
@@ -16,6 +18,7 @@ import {
   optionName,
 } from "./options.js";
 import type { RawOptions } from "./options.js";
+import { DEFAULT_EPOCHS } from "./plan.js";
 import { executeRun, resumeRun, startRun } from "./run.js";
 import { DEFAULT_BATCH_SIZES, DEFAULT_SWEEP_OPTIMIZERS } from "./sweep/sweep-options.js";
 import { executeSweep, resumeSweep, startSweep } from "./sweep/sweep.js";
@@ -31,11 +34,19 @@ function addTrainingOptions(command: Command): Command {
       "--micro-batch <samples>",
       `samples whose gradients are computed together (default: ${DEFAULT_MICRO_BATCH.mlp}, ${DEFAULT_MICRO_BATCH.lenet} for lenet)`,
     )
-    .option("--epochs <count>", `passes over the training set (default: ${DEFAULT_EPOCHS})`)
+    .option(
+      "--epochs <count>",
+      `passes over the training set (default: ${DEFAULT_EPOCHS}, more for fewer than 3,000 samples)`,
+    )
     .option("--warmup-epochs <count>", "epochs in which the rate rises (default: a fifth of all)")
     .option("--schedule <name>", `${SCHEDULES.join(", ")} (default: polynomial, of power 2)`)
     .option("--momentum <value>", "from 0 to below 1 (default: the preset's, else 0.9)")
-    .option("--nesterov", "Nesterov momentum")
+    .option("--nesterov", "Nesterov momentum, for lars too")
+    .option(
+      "--max-grad-norm <norm>",
+      "limits the norm of all gradients together, for every optimizer; auto: searched with the rate (default: off)",
+    )
+    .option("--init <name>", `first weights: ${INITS.join(" or ")} (default: he)`)
     .option(
       "--weight-decay <value>",
       "of matrices, not of biases (default: the preset's, else 1e-4)",
@@ -50,10 +61,17 @@ function trainCommand(program: Command): void {
   addTrainingOptions(program)
     .option(
       "--optimizer <names>",
-      `${OPTIMIZERS.join(", ")}; several, separated by commas, are compared (default: ${DEFAULT_OPTIMIZERS.join(",")})`,
+      `${RULES.join(", ")}, each also with +clip, which searches a limit of the gradients' norm with the rate; several, separated by commas, are compared (default: ${DEFAULT_OPTIMIZERS.join(",")})`,
     )
     .option("--batch-size <samples>", "samples a step (default: 8192, less for small data sets)")
-    .option("--lr <rate>", "the highest rate (default: tuned for each optimizer)")
+    .option(
+      "--hold-out",
+      "scores a held-out part of the training set and leaves the test set alone, for tuning by hand",
+    )
+    .option(
+      "--lr <rate>",
+      "the highest rate, or auto: searched for each optimizer on held-out training samples (default: auto, but for the documented setting)",
+    )
     .option("--seed <number>", "of first weights, shuffles and held-out rows (default: 1)")
     .option("--workers <count>", "threads that compute gradients (default: one a core)")
     .option("--out <folder>", "a new folder for the run (default: runs/<time>)")
@@ -89,10 +107,13 @@ function sweepCommand(program: Command): void {
     )
     .option(
       "--lr <rates>",
-      "rates of all optimizers, 0.1,0.2, or of some, sgd=0.1,0.2; may be given several times (default: factors of the default rate)",
+      "auto, rates of all optimizers, 0.1,0.2, or of some, sgd=0.1,0.2; may be given several times (default: auto)",
       (text: string, before?: string[]) => [...(before ?? []), text],
     )
-    .option("--seeds <numbers>", "the first tries all rates, the others the best (default: 1)")
+    .option(
+      "--seeds <numbers>",
+      "rates are chosen with the first; the best runs with all (default: 1)",
+    )
     .option("--jobs <count>", "runs at a time (default: one a core)")
     .option("--out <folder>", "a new folder for the sweep (default: runs/sweep-<time>)")
     .option("--resume <folder>", "goes on with a sweep that was stopped")

@@ -9,10 +9,10 @@ import {
   readFileSync,
   writeSync,
 } from "node:fs";
-import type { LayerReport } from "layerwise";
+import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, parseObject } from "./check.js";
-import { OPTIMIZERS } from "./optimizers.js";
-import type { OptimizerName } from "./optimizers.js";
+import { OPTIMIZERS } from "./optimizers/names.js";
+import type { OptimizerName } from "./optimizers/names.js";
 
 /** One step of an optimizer. */
 export interface StepMetrics {
@@ -28,6 +28,13 @@ export interface StepMetrics {
   gradientMs: number;
   optimizerMs: number;
   layers: LayerReport[];
+  /** Smoothed over the last steps; null where a batch is one micro-batch. */
+  noise: NoiseMetrics | null;
+}
+
+/** The gradient noise scale; see `gradientNoise` of layerwise. */
+export interface NoiseMetrics extends GradientNoise {
+  layers: { name: string; scale: number | null }[];
 }
 
 /** One epoch of an optimizer. */

@@ -1,8 +1,10 @@
 /** What a run shows while it goes: a progress bar on a terminal, a line an epoch elsewhere. */
 import { SingleBar } from "cli-progress";
+import { settingText } from "./describe.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "./metrics.js";
-import type { OptimizerName } from "./optimizers.js";
+import type { OptimizerName } from "./optimizers/names.js";
 import type { Plan } from "./plan.js";
+import type { Trial } from "./search/rate-search.js";
 import { bytes, duration, grouped, percent } from "./text.js";
 
 const BAR_FORMAT =
@@ -50,6 +52,16 @@ export class ProgressLog {
   add(metrics: Metrics): void {
     if (metrics.kind === "step") this.#addStep(metrics);
     if (metrics.kind === "epoch") this.#addEpoch(metrics);
+  }
+
+  /** A trial of the rate search; on a terminal a line that the next one replaces. */
+  addTrial(name: OptimizerName, trial: Trial): void {
+    if (this.#bar !== null) return;
+    const { accuracy, steps, batchSize } = trial;
+    const outcome = accuracy === null ? "diverged" : `held-out ${percent(accuracy)}`;
+    console.log(
+      `${name.padEnd(this.#nameWidth)}  search  ${settingText(trial)}  ${steps} steps of ${batchSize}  ${outcome}`,
+    );
   }
 
   /** Ends an optimizer, with the line that says how good it became. */

@@ -3,16 +3,17 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:f
 import { join } from "node:path";
 import { decodeCheckpoint, encodeCheckpoint } from "layerwise/checkpoint";
 import type { Checkpoint } from "layerwise/checkpoint";
-import { checkInteger, checkNumber, checkObject, parseObject } from "./check.js";
+import { checkInteger, checkObject, parseObject } from "./check.js";
 import { UsageError, messageOf } from "./errors.js";
 import { readLimited, writeAtomically } from "./files.js";
-import type { OptimizerName } from "./optimizers.js";
+import type { OptimizerName } from "./optimizers/names.js";
 import { checkOptions } from "./options.js";
 import type { TrainOptions } from "./options.js";
-import type { Plan, Rates } from "./plan.js";
+import type { PlannedRun, Settings } from "./plan.js";
+import { checkedSetting } from "./search/search-file.js";
 
 const FORMAT = "layerwise-train.run";
-const VERSION = 1;
+const VERSION = 2;
 /** What Node can read into one buffer. */
 const MAX_CHECKPOINT_BYTES = 2 ** 32 - 1;
 
@@ -34,8 +35,8 @@ export interface SavedRun {
 /** What config.json says. */
 export interface SavedConfig {
   options: TrainOptions;
-  /** The rates that it was started with, whatever the defaults are now. */
-  rates: Rates;
+  /** Rates and clipping as they were given, documented or found, whatever the defaults are now. */
+  settings: Settings;
   fingerprint: string;
 }
 
@@ -51,23 +52,29 @@ export class RunFolder {
    *
    * @throws UsageError when it holds anything
    */
-  static create(path: string, { options, model, rates, fingerprint }: Plan): RunFolder {
+  static create(path: string, run: PlannedRun): RunFolder {
     try {
       mkdirSync(path, { recursive: true });
     } catch (error) {
       throw new UsageError(`--out: ${path} can't be made: ${messageOf(error)}`);
     }
     const folder = new RunFolder(path);
+    folder.writeConfig(run);
+    return folder;
+  }
+
+  /** Writes what a run is, again when a search has found a setting. */
+  writeConfig({ plan, settings }: PlannedRun): void {
+    const { options, model, fingerprint } = plan;
     const config = {
       format: FORMAT,
       version: VERSION,
       options: givenOptions(options),
-      rates,
+      settings,
       model,
       fingerprint,
     };
-    writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
-    return folder;
+    writeAtomically(this.configFile, `${JSON.stringify(config, null, 2)}\n`);
   }
 
   /** @throws UsageError when no run is there */
@@ -118,6 +125,10 @@ export class RunFolder {
     return join(this.path, "report.html");
   }
 
+  get searchFile(): string {
+    return join(this.path, "search.json");
+  }
+
   checkpointFile(optimizer: OptimizerName): string {
     return join(this.path, "checkpoints", `${optimizer}.safetensors`);
   }
@@ -135,24 +146,26 @@ export class RunFolder {
       throw new UsageError(`${this.configFile}: has no fingerprint of the data`);
     }
     const options = checkOptions(checkObject(this.configFile, config.options));
-    const saved = checkObject(this.configFile, config.rates);
-    const rates = options.optimizer.map((name) => [
-      name,
-      checkNumber(`${this.configFile}: rate of ${name}`, saved[name], { from: 0, above: true }),
-    ]);
-    return { options, rates: Object.fromEntries(rates) as Rates, fingerprint };
+    const saved = checkObject(this.configFile, config.settings);
+    const settings = options.optimizer
+      .filter((name) => saved[name] !== undefined)
+      .map((name) => [name, checkedSetting(`${this.configFile}: ${name}`, saved[name])]);
+    return { options, settings: Object.fromEntries(settings) as Settings, fingerprint };
   }
 
   /** Writes weights, state and progress; after a kill the file is this one or the one before. */
   writeCheckpoint(
     optimizer: OptimizerName,
-    { step, layers, tensors }: Checkpoint,
+    { step, layers, tensors, metadata }: Checkpoint,
     progress: Progress,
   ): void {
     mkdirSync(join(this.path, "checkpoints"), { recursive: true });
     const bytes = encodeCheckpoint(
       { step, layers },
-      { ...(tensors === undefined ? {} : { tensors }), metadata: progressTexts(progress) },
+      {
+        ...(tensors === undefined ? {} : { tensors }),
+        metadata: { ...metadata, ...progressTexts(progress) },
+      },
     );
     writeAtomically(this.checkpointFile(optimizer), bytes);
   }

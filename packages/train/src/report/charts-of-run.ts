@@ -2,7 +2,8 @@
 import type { LayerReport } from "layerwise";
 import type { EpochMetrics, Metrics, StepMetrics } from "../metrics.js";
 import { parametersOf } from "../models/parameters.js";
-import type { OptimizerName } from "../optimizers.js";
+import { isLars } from "../optimizers/names.js";
+import type { OptimizerName } from "../optimizers/names.js";
 import type { Plan } from "../plan.js";
 import type { Chart, ChartSection, ChartSeries } from "./chart.js";
 
@@ -157,8 +158,8 @@ function layerSection(plan: Plan, { name, steps }: OptimizerMetrics): ChartSecti
     layerChart("Norm of the gradient", ({ gradNorm }) => gradNorm),
     layerChart("Norm of the update", ({ updateNorm }) => updateNorm),
   ];
-  if (name === "sgd") {
-    const note = "SGD has no trust ratio: every layer takes the same rate.";
+  if (!isLars(name)) {
+    const note = "No trust ratio: every layer takes the same rate.";
     return { heading: `${name}, layer by layer`, note, charts: [rate, ...norms] };
   }
   return {

@@ -1,8 +1,9 @@
 /** report.html: one file that opens without a network, with everything that a run showed. */
+import { settingText } from "../describe.js";
 import { writeAtomically } from "../files.js";
 import { readMetrics } from "../metrics.js";
 import { layerSizes } from "../models/parameters.js";
-import type { Plan } from "../plan.js";
+import type { Plan, PlannedRun, Settings } from "../plan.js";
 import type { RunFolder } from "../run-folder.js";
 import { bytes, duration, grouped, percent } from "../text.js";
 import { byOptimizer, chartSections } from "./charts-of-run.js";
@@ -10,14 +11,14 @@ import type { OptimizerMetrics } from "./charts-of-run.js";
 import { escapeHtml, htmlPage, htmlTable } from "./html.js";
 
 /** Writes the report of what a run has done so far. */
-export function writeReport(plan: Plan, folder: RunFolder): void {
+export function writeReport({ plan, settings }: PlannedRun, folder: RunFolder): void {
   const metrics = readMetrics(folder.metricsFile);
   const runs = byOptimizer(plan, metrics);
   const failures = metrics.filter((line) => line.kind === "failed");
   const page = htmlPage({
     title: "layerwise-train",
     subtitle: description(plan),
-    table: resultTable(plan, runs),
+    table: resultTable(settings, runs),
     notes: failures.map(({ message }) => message),
     sections: chartSections(plan, runs),
   });
@@ -35,7 +36,7 @@ function description({ options, model }: Plan): string {
   ].join(" · ");
 }
 
-function resultTable({ rates }: Plan, runs: readonly OptimizerMetrics[]): string {
+function resultTable(settings: Settings, runs: readonly OptimizerMetrics[]): string {
   const head = [
     "optimizer",
     "rate",
@@ -53,7 +54,7 @@ function resultTable({ rates }: Plan, runs: readonly OptimizerMetrics[]): string
     const optimizer = median(steps.map(({ optimizerMs }) => optimizerMs));
     return [
       name,
-      String(rates[name]),
+      settings[name] === undefined ? "–" : settingText(settings[name]),
       last === undefined ? "–" : percent(last.testAccuracy),
       String(epochs.length),
       last === undefined ? "–" : bytes(last.stateBytes),

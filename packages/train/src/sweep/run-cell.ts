@@ -1,10 +1,11 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readMetrics } from "../metrics.js";
-import { optionName } from "../options.js";
+import { AUTO, optionName } from "../options.js";
 import type { RawOptions } from "../options.js";
+import { RunFolder } from "../run-folder.js";
+import { SearchFile } from "../search/search-file.js";
 import type { Cell, CellResult } from "./cells.js";
 
 const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
@@ -12,28 +13,37 @@ const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
 /**
  * Trains a cell.
  *
- * @param folder for the files of the run; must be empty
+ * @param path of a folder for the files of the run; must be empty
  * @throws Error when the process failed for another reason than a loss that is not finite
  */
-export async function runCell(
-  cell: Cell,
-  training: RawOptions,
-  folder: string,
-): Promise<CellResult> {
-  const options = optionTexts({ ...training, ...cell, workers: 1, out: folder });
-  const { code, errors } = await runProcess(options);
-  const metrics = code === 2 ? [] : readMetrics(join(folder, "metrics.jsonl"));
+export async function runCell(cell: Cell, training: RawOptions, path: string): Promise<CellResult> {
+  const given = Object.entries(cell).filter(([, value]) => value !== null);
+  const own = { ...Object.fromEntries(given), workers: 1, out: path };
+  const { code, errors } = await runProcess(optionTexts({ ...training, ...own }));
+  const failed = new Error(`${cell.optimizer}: a cell ended with code ${String(code)}: ${errors}`);
+  if (code !== 0 && code !== 1) throw failed;
+  const folder = RunFolder.open(path);
+  const metrics = readMetrics(folder.metricsFile);
   const epochs = metrics.filter((line) => line.kind === "epoch");
   const diverged = metrics.some((line) => line.kind === "failed");
-  if (code !== 0 && !diverged) throw new Error(`a cell ended with code ${String(code)}: ${errors}`);
+  if (diverged !== (code === 1)) throw failed;
   const last = diverged ? undefined : epochs.at(-1);
+  const setting = folder.readConfig().settings[cell.optimizer];
+  const search = new SearchFile(folder.searchFile).get(cell.optimizer);
+  const accuracy = last?.testAccuracy ?? null;
   return {
     ...cell,
+    lr: setting?.lr ?? null,
+    maxGradNorm: setting?.maxGradNorm ?? null,
+    searched: cell.lr === AUTO,
     diverged,
-    testAccuracy: last?.testAccuracy ?? null,
-    testLoss: last?.testLoss ?? null,
+    heldOutAccuracy: cell.holdOut ? accuracy : null,
+    testAccuracy: cell.holdOut ? null : accuracy,
+    testLoss: cell.holdOut ? null : (last?.testLoss ?? null),
     stateBytes: last?.stateBytes ?? null,
-    seconds: epochs.reduce((sum, { seconds }) => sum + seconds, 0),
+    seconds: epochs.reduce((sum, { seconds }) => sum + seconds, search?.seconds ?? 0),
+    trials: search?.trials ?? [],
+    atEdge: search?.atEdge ?? false,
   };
 }
 

@@ -1,11 +1,13 @@
 /** What a sweep found: summary.md and summary.html for people, summary.json for programs. */
 import { join } from "node:path";
+import { settingText } from "../describe.js";
 import { writeAtomically } from "../files.js";
-import type { OptimizerName } from "../optimizers.js";
+import type { OptimizerName } from "../optimizers/names.js";
+import type { Setting } from "../optimizers/options.js";
 import type { Chart } from "../report/chart.js";
 import { escapeHtml, htmlPage, htmlTable } from "../report/html.js";
 import { grouped, percent } from "../text.js";
-import { bestRates, ratesAt } from "./cells.js";
+import { bestRates } from "./cells.js";
 import type { BestRate, CellResult } from "./cells.js";
 import type { SweepOptions } from "./sweep-options.js";
 
@@ -29,7 +31,7 @@ export function writeSummary(
     [
       `Test accuracy at the best rate of each grid; ${seedsText(options)}.`,
       markdownTable(bestTable),
-      `The grid, with seed ${options.grid.seeds[0]!}: rate → test accuracy.`,
+      `What was tried with seed ${options.grid.seeds[0]!}: rate → held-out accuracy.`,
       markdownTable(gridTable),
     ].join("\n\n") + "\n",
   );
@@ -69,47 +71,43 @@ function tableOfBest({ grid }: SweepOptions, best: readonly BestRate[]): Table {
         const found = find(best, optimizer, batchSize);
         return found === undefined
           ? "diverged"
-          : `${accuracyText(found.accuracies)}, rate ${found.lr}`;
+          : `${accuracyText(found.accuracies)}, rate ${settingText(found)}${found.atEdge ? " (at the edge)" : ""}`;
       }),
     ]),
   };
 }
 
-/** A row for each optimizer and batch size, with all its rates. */
-function tableOfGrid(options: SweepOptions, results: readonly CellResult[]): Table {
-  const { grid } = options;
-  const cellText = (optimizer: OptimizerName, batchSize: number, lr: number): string => {
-    const result = results.find(
-      (candidate) =>
-        candidate.optimizer === optimizer &&
-        candidate.batchSize === batchSize &&
-        candidate.lr === lr &&
-        candidate.seed === grid.seeds[0],
-    );
-    const outcome = result === undefined ? "–" : outcomeOf(result);
-    return `${lr} → ${outcome}`;
-  };
-  return {
-    head: ["optimizer", "batch", "rates"],
-    rows: grid.optimizers.flatMap((optimizer) =>
-      grid.batchSizes.map((batchSize) => [
-        optimizer,
-        grouped(batchSize),
-        ratesAt(options, optimizer, batchSize)
-          .map((lr) => cellText(optimizer, batchSize, lr))
-          .join(", "),
-      ]),
-    ),
-  };
+/** A row for each optimizer and batch size, with all that was tried on held-out samples. */
+function tableOfGrid({ grid }: SweepOptions, results: readonly CellResult[]): Table {
+  const rows = grid.optimizers.flatMap((optimizer) =>
+    grid.batchSizes.map((batchSize) => [
+      optimizer,
+      grouped(batchSize),
+      results
+        .filter((result) => result.optimizer === optimizer && result.batchSize === batchSize)
+        .flatMap(triedSettings)
+        .toSorted((a, b) => a.lr - b.lr)
+        .map((tried) => `${settingText(tried)} → ${outcomeOf(tried.accuracy)}`)
+        .join(", "),
+    ]),
+  );
+  return { head: ["optimizer", "batch", "rates"], rows };
 }
 
-function outcomeOf({ testAccuracy }: CellResult): string {
-  return testAccuracy === null ? "diverged" : percent(testAccuracy);
+/** What a result says of rates: its own trials, the shortest runs, or itself. */
+function triedSettings(result: CellResult): (Setting & { accuracy: number | null })[] {
+  if (result.searched) return result.trials.filter(({ rung }) => rung === 0);
+  const { lr, maxGradNorm, holdOut, heldOutAccuracy } = result;
+  return holdOut && lr !== null ? [{ lr, maxGradNorm, accuracy: heldOutAccuracy }] : [];
+}
+
+function outcomeOf(accuracy: number | null): string {
+  return accuracy === null ? "diverged" : percent(accuracy);
 }
 
 function accuracyText(accuracies: readonly number[]): string {
   const text = percent(mean(accuracies));
-  if (accuracies.length === 1) return text;
+  if (accuracies.length < 2) return accuracies.length === 0 ? "–" : text;
   const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
   return `${text} (${(100 * low).toFixed(2)}–${(100 * high).toFixed(2)})`;
 }
@@ -125,7 +123,9 @@ function accuracyChart({ grid }: SweepOptions, best: readonly BestRate[]): Chart
       label: optimizer,
       values: grid.batchSizes.map((batchSize) => {
         const found = find(best, optimizer, batchSize);
-        return found === undefined ? null : 100 * mean(found.accuracies);
+        return found === undefined || found.accuracies.length === 0
+          ? null
+          : 100 * mean(found.accuracies);
       }),
       color,
     })),
@@ -146,7 +146,7 @@ function byCell(a: CellResult, b: CellResult): number {
   return (
     a.optimizer.localeCompare(b.optimizer) ||
     a.batchSize - b.batchSize ||
-    a.lr - b.lr ||
+    (a.lr ?? 0) - (b.lr ?? 0) ||
     a.seed - b.seed
   );
 }

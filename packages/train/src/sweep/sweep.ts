@@ -2,12 +2,13 @@
 import { rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { loadDataset } from "../data/load.js";
+import { settingText } from "../describe.js";
 import { checkOptions } from "../options.js";
 import type { RawOptions } from "../options.js";
 import { makePlan } from "../plan.js";
 import { checkNewFolder } from "../run-folder.js";
 import { duration, percent } from "../text.js";
-import { cellKey, gridCells, repeatedCells } from "./cells.js";
+import { cellKey, cellOf, choosingCells, testedCells } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
 import { runCell } from "./run-cell.js";
 import { writeSummary } from "./summary.js";
@@ -26,7 +27,7 @@ export function startSweep(raw: RawOptions, out: string): Sweep {
   checkNewFolder(path);
   const { data, label } = checkOptions({ data: raw.data, label: raw.label });
   const dataset = loadDataset({ data, label, seed: 1 });
-  const options = checkSweepOptions(raw, dataset.train.labels.length);
+  const options = checkSweepOptions(raw);
   const { optimizers, batchSizes } = options.grid;
   const training = checkOptions({ ...options.training, optimizer: optimizers });
   for (const batchSize of batchSizes) makePlan({ ...training, batchSize }, dataset);
@@ -43,8 +44,8 @@ export async function executeSweep({ options, folder }: Sweep, jobs: number): Pr
   console.log(`sweep: ${folder.path}`);
   const results = folder.readResults();
   await folder.removeCells();
-  for (const cellsOf of [gridCells, repeatedCells]) {
-    const done = new Set(results.map(cellKey));
+  for (const cellsOf of [choosingCells, testedCells]) {
+    const done = new Set(results.map((result) => cellKey(cellOf(result))));
     const cells = cellsOf(options, results).filter((cell) => !done.has(cellKey(cell)));
     const total = done.size + cells.length;
     await inParallel(cells, jobs, async (cell) => {
@@ -74,7 +75,13 @@ async function inParallel(
   await Promise.all(Array.from({ length: jobs }, work));
 }
 
-function resultLine({ diverged, testAccuracy, seconds, ...cell }: CellResult): string {
-  const outcome = diverged ? "diverged" : `test accuracy ${percent(testAccuracy!)}`;
-  return `${cell.optimizer}  batch ${cell.batchSize}  rate ${cell.lr}  seed ${cell.seed}  ${outcome}  ${duration(seconds)}`;
+function resultLine(result: CellResult): string {
+  const { optimizer, batchSize, lr, maxGradNorm, seed, seconds } = result;
+  const setting = lr === null ? "no rate" : `rate ${settingText({ lr, maxGradNorm })}`;
+  return `${optimizer}  batch ${batchSize}  ${setting}  seed ${seed}  ${outcomeOf(result)}  ${duration(seconds)}`;
+}
+
+function outcomeOf({ heldOutAccuracy, testAccuracy }: CellResult): string {
+  if (testAccuracy !== null) return `test accuracy ${percent(testAccuracy)}`;
+  return heldOutAccuracy === null ? "diverged" : `held-out accuracy ${percent(heldOutAccuracy)}`;
 }
