@@ -6,13 +6,26 @@ import {
   fstatSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   writeSync,
 } from "node:fs";
 import type { LayerReport } from "layerwise";
-import { checkChoice, parseObject } from "./check.js";
+import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
+import type { Confusion } from "./confusion.js";
+import { UsageError, messageOf } from "./errors.js";
+import { readLines } from "./lines.js";
 import { OPTIMIZERS } from "./optimizers.js";
 import type { OptimizerName } from "./optimizers.js";
+
+/** How many samples are worth a batch, measured from the micro-batches of a step. */
+export interface NoiseMetrics {
+  /** An unbiased estimate of |G|², smoothed over steps. */
+  gradSquared: number;
+  /** An unbiased estimate of tr(Σ), smoothed over steps. */
+  trace: number;
+  /** tr(Σ) / |G|², in samples; null while an estimate is not positive. */
+  scale: number | null;
+  layers: { name: string; scale: number | null }[];
+}
 
 /** One step of an optimizer. */
 export interface StepMetrics {
@@ -28,6 +41,8 @@ export interface StepMetrics {
   gradientMs: number;
   optimizerMs: number;
   layers: LayerReport[];
+  /** null when the batch is a single micro-batch. */
+  noise?: NoiseMetrics | null;
 }
 
 /** One epoch of an optimizer. */
@@ -44,6 +59,8 @@ export interface EpochMetrics {
   seconds: number;
   samplesPerSecond: number;
   stateBytes: number;
+  /** What the test samples of each class were taken for. Runs of version 0.1 have none. */
+  confusion?: Confusion;
 }
 
 /** Training that could not go on. */
@@ -57,13 +74,18 @@ export interface FailureMetrics {
 
 export type Metrics = StepMetrics | EpochMetrics | FailureMetrics;
 
+/** The longest line: a step of more than 10,000 layers. */
+const MAX_LINE_BYTES = 2 ** 24;
+
 /** An open metrics.jsonl, to which lines are added. */
 export class MetricsFile {
+  readonly #file: string;
   readonly #descriptor: number;
   #length: number;
 
   /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
   constructor(file: string, length: number) {
+    this.#file = file;
     this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
     this.#length = Math.min(length, fstatSync(this.#descriptor).size);
     ftruncateSync(this.#descriptor, this.#length);
@@ -74,35 +96,87 @@ export class MetricsFile {
     return this.#length;
   }
 
+  /** @throws UsageError when the line can't be written, for example on a full disk */
   add(metrics: Metrics): void {
     const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
-    writeSync(this.#descriptor, line, 0, line.length, this.#length);
+    this.#attempt(() => {
+      for (let written = 0; written < line.length;) {
+        const left = line.length - written;
+        written += writeSync(this.#descriptor, line, written, left, this.#length + written);
+      }
+    });
     this.#length += line.length;
   }
 
   /** Returns when everything is on the disk. */
   sync(): void {
-    fsyncSync(this.#descriptor);
+    this.#attempt(() => {
+      fsyncSync(this.#descriptor);
+    });
   }
 
   close(): void {
     closeSync(this.#descriptor);
   }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      throw new UsageError(`${this.#file}: can't be written: ${messageOf(error)}`);
+    }
+  }
 }
 
 /**
- * Reads the lines back; a last line without its end, which a kill can leave, is left out.
+ * Reads the lines back, one at a time: a file may be larger than the memory. A last line without its end,
+ * which a kill can leave, is left out.
  *
- * @throws UsageError that names the line which is none of ours
+ * @throws UsageError that names the file, and the line that is none of ours
  */
-export function readMetrics(file: string): Metrics[] {
-  if (!existsSync(file)) return [];
-  const lines = readFileSync(file, "utf8").split("\n").slice(0, -1);
-  return lines.map((line, index) => {
-    const what = `${file}, line ${index + 1}`;
-    const metrics = parseObject(what, line);
-    checkChoice(`${what}: kind`, metrics.kind, ["step", "epoch", "failed"]);
-    checkChoice(`${what}: optimizer`, metrics.optimizer, OPTIMIZERS);
-    return metrics as unknown as Metrics;
-  });
+export function* readMetrics(file: string): Generator<Metrics> {
+  if (!existsSync(file)) return;
+  for (const { number, text } of readLines(file, MAX_LINE_BYTES)) {
+    const what = `${file}, line ${number}`;
+    yield checkMetrics(what, parseObject(what, text));
+  }
+}
+
+/** The numbers of each kind of line. JSON has null for those that are not finite. */
+const NUMBERS = {
+  step: ["lr", "loss", "gradNorm", "gradientMs", "optimizerMs"],
+  epoch: [
+    "trainLoss",
+    "trainAccuracy",
+    "testLoss",
+    "testAccuracy",
+    "seconds",
+    "samplesPerSecond",
+    "stateBytes",
+  ],
+  failed: [],
+};
+
+function checkMetrics(what: string, line: Record<string, unknown>): Metrics {
+  const kind = checkChoice(`${what}: kind`, line.kind, ["step", "epoch", "failed"]);
+  checkChoice(`${what}: optimizer`, line.optimizer, OPTIMIZERS);
+  for (const field of ["epoch", "step"]) {
+    checkInteger(`${what}: ${field}`, line[field], { from: 0, to: Number.MAX_SAFE_INTEGER });
+  }
+  for (const field of NUMBERS[kind]) {
+    const value = line[field];
+    if (typeof value !== "number" && value !== null) {
+      throw new UsageError(`${what}: ${field}: expected a number, got ${JSON.stringify(value)}`);
+    }
+  }
+  if (kind === "failed") checkText(`${what}: message`, line.message);
+  if (kind === "step") checkLayers(`${what}: layers`, line.layers);
+  return line as unknown as Metrics;
+}
+
+function checkLayers(what: string, layers: unknown): void {
+  if (!Array.isArray(layers)) {
+    throw new UsageError(`${what}: expected an array, got ${JSON.stringify(layers)}`);
+  }
+  for (const layer of layers) checkText(`${what}: name`, checkObject(what, layer).name);
 }

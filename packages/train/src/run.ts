@@ -13,7 +13,10 @@ import { makePlan } from "./plan.js";
 import type { Plan } from "./plan.js";
 import { ProgressLog, finalLine } from "./progress.js";
 import { writeReport } from "./report/report.js";
+import { shownLayers } from "./report/shown-layers.js";
 import { RunFolder, checkNewFolder } from "./run-folder.js";
+import { historyOf } from "./run-history.js";
+import type { RunHistory } from "./run-history.js";
 import { grouped } from "./text.js";
 import { Training } from "./training.js";
 
@@ -54,24 +57,26 @@ export function resumeRun(path: string): Run {
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
+  let history: RunHistory;
   folder.lock();
   try {
     console.log(description(run));
-    await trainAll(run, workers);
-    writeReport(plan, folder);
+    history = await trainAll(run, workers);
+    writeReport(run, history);
     console.log(`report: ${folder.reportFile}`);
-    if (plan.options.optimizer.length > 1) printResults(run);
+    if (plan.options.optimizer.length > 1) printResults(plan, history);
   } finally {
     folder.unlock();
   }
-  const [failure] = failures(folder);
+  const [failure] = history.failures;
   if (failure !== undefined) throw new TrainingError(failure.message);
 }
 
-async function trainAll(run: Run, workers: number): Promise<void> {
+async function trainAll(run: Run, workers: number): Promise<RunHistory> {
   const { plan, dataset, folder } = run;
   // What may refuse a damaged folder comes before the pool: its threads would outlive the error.
   const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
+  const history = historyOf(readMetrics(folder.metricsFile), shownLayers(plan.model));
   const pool = new GradientPool({
     dataset,
     config: plan.model,
@@ -81,10 +86,11 @@ async function trainAll(run: Run, workers: number): Promise<void> {
   const log = new ProgressLog(plan, dataset.train.labels.length);
   try {
     // Of the optimizers that failed before, the metrics that are kept know.
-    const failed = new Set(failures(folder).map(({ optimizer }) => optimizer));
+    const failed = new Set(history.failures.map(({ optimizer }) => optimizer));
     for (const name of plan.options.optimizer.filter((optimizer) => !failed.has(optimizer))) {
-      await trainWith(name, { plan, folder, pool, log, metrics });
+      await trainWith(name, { run, pool, log, metrics, history });
     }
+    return history;
   } finally {
     log.stop();
     metrics.close();
@@ -93,16 +99,17 @@ async function trainAll(run: Run, workers: number): Promise<void> {
 }
 
 interface TrainingParts {
-  plan: Plan;
-  folder: RunFolder;
+  run: Run;
   pool: GradientPool;
   log: ProgressLog;
   metrics: MetricsFile;
+  history: RunHistory;
 }
 
 /** One optimizer, from its checkpoint if there is one. A failure is written down, not thrown. */
 async function trainWith(name: OptimizerName, parts: TrainingParts): Promise<void> {
-  const { plan, folder, pool, log, metrics } = parts;
+  const { run, pool, log, metrics, history } = parts;
+  const { plan, folder } = run;
   const saved = folder.readCheckpoint(name);
   if (saved?.progress.epoch === plan.options.epochs) return;
   const training = new Training(plan, name, pool);
@@ -112,13 +119,14 @@ async function trainWith(name: OptimizerName, parts: TrainingParts): Promise<voi
     await training.run({
       onMetrics: (line) => {
         metrics.add(line);
+        history.add(line);
         log.add(line);
       },
       onCheckpoint: (checkpoint, position) => {
         // The metrics first: what a checkpoint counts on must be on the disk.
         metrics.sync();
         folder.writeCheckpoint(name, checkpoint, { ...position, metricsBytes: metrics.length });
-        writeReport(plan, folder);
+        writeReport(run, history);
       },
     });
     log.end();
@@ -128,7 +136,15 @@ async function trainWith(name: OptimizerName, parts: TrainingParts): Promise<voi
     console.error(error.message);
     const { epoch, step } = training.position;
     const { message } = error;
-    metrics.add({ kind: "failed", optimizer: name, epoch: epoch + 1, step: step + 1, message });
+    const failure: FailureMetrics = {
+      kind: "failed",
+      optimizer: name,
+      epoch: epoch + 1,
+      step: step + 1,
+      message,
+    };
+    metrics.add(failure);
+    history.add(failure);
     metrics.sync();
   } finally {
     training.dispose();
@@ -143,15 +159,10 @@ function metricsToKeep({ plan, folder }: Run): number {
   return Math.max(...lengths);
 }
 
-function failures(folder: RunFolder): FailureMetrics[] {
-  return readMetrics(folder.metricsFile).filter((line) => line.kind === "failed");
-}
-
-function printResults({ plan, folder }: Run): void {
-  const epochs = readMetrics(folder.metricsFile).filter((line) => line.kind === "epoch");
+function printResults(plan: Plan, history: RunHistory): void {
   for (const name of plan.options.optimizer) {
-    const last = epochs.filter(({ optimizer }) => optimizer === name).at(-1);
-    if (last !== undefined) console.log(finalLine(plan, last));
+    const { lastEpoch } = history.of(name);
+    if (lastEpoch !== null) console.log(finalLine(plan, lastEpoch));
   }
 }
 

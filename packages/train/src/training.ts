@@ -3,6 +3,7 @@ import { NonFiniteGradientError, Parameter } from "layerwise";
 import type { StepReport } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
 import type { HostOptimizer } from "layerwise/jax";
+import { countConfusion } from "./confusion.js";
 import { TrainingError, UsageError, messageOf } from "./errors.js";
 import type { GradientPool } from "./gradients/pool.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "./metrics.js";
@@ -136,7 +137,7 @@ export class Training {
     const test = await this.#pool.evaluate();
     this.#checkFinite(test.loss, "the test loss");
     const samples = this.#pool.order.length;
-    const { test: testSet } = this.#pool.samples;
+    const testLabels = this.#pool.testLabels;
     return {
       kind: "epoch",
       optimizer: this.#name,
@@ -144,11 +145,12 @@ export class Training {
       step: this.#position.step,
       trainLoss: total.loss / samples,
       trainAccuracy: total.correct / samples,
-      testLoss: test.loss / testSet,
-      testAccuracy: test.correct / testSet,
+      testLoss: test.loss / testLabels.length,
+      testAccuracy: test.correct / testLabels.length,
       seconds,
       samplesPerSecond: samples / seconds,
       stateBytes: this.#optimizer.optimizer.stateBytes,
+      confusion: countConfusion(testLabels, test.predictions, this.#plan.model.classes),
     };
   }
 

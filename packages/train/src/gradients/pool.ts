@@ -7,7 +7,7 @@ import { accumulate } from "layerwise";
 import type { Parameter } from "layerwise";
 import { sharedFloat32, sharedInt32 } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
-import type { ModelConfig, Score } from "../models/model.js";
+import type { Evaluation, ModelConfig, Score } from "../models/model.js";
 import { elementCount, parametersOf } from "../models/parameters.js";
 import { enableFusedMultiplyAdd } from "./fused-multiply-add.js";
 import type { Reply, SharedArrays, Task, WorkerSetup } from "./protocol.js";
@@ -27,7 +27,7 @@ interface Range {
 
 /** A task that runs, and what to do with its score. */
 interface Running {
-  resolve: (score: Score) => void;
+  resolve: (score: Evaluation) => void;
   reject: (error: Error) => void;
 }
 
@@ -65,10 +65,9 @@ export class GradientPool {
     this.#workers = Array.from({ length: workers }, () => new PoolWorker(setup));
   }
 
-  /** How many samples each part of the data set has. */
-  get samples(): { train: number; test: number } {
-    const { train, test } = this.#options.dataset;
-    return { train: train.labels.length, test: test.labels.length };
+  /** The class of each sample of the test set. */
+  get testLabels(): Uint16Array {
+    return this.#options.dataset.test.labels;
   }
 
   /** Sets the weights that gradients and scores are computed with. */
@@ -115,16 +114,20 @@ export class GradientPool {
     return totalScore(scores);
   }
 
-  /** Loss and right answers over the test set. */
-  async evaluate(): Promise<Score> {
+  /** Loss, right answers and predictions over the test set. */
+  async evaluate(): Promise<Evaluation> {
     const pieces = this.#pieces({ begin: 0, end: this.#options.dataset.test.labels.length });
-    const scores = new Array<Score>(pieces.length);
+    const scores = new Array<Evaluation>(pieces.length);
     await this.#forEach(pieces, {
       mayStart: () => true,
       task: (piece, weightsVersion) => ({ kind: "evaluate", ...pieces[piece]!, weightsVersion }),
       done: (piece, score) => (scores[piece] = score),
     });
-    return totalScore(scores);
+    const predictions = new Uint16Array(this.#options.dataset.test.labels.length);
+    scores.forEach((score, piece) => {
+      predictions.set(score.predictions, pieces[piece]!.begin);
+    });
+    return { ...totalScore(scores), predictions };
   }
 
   async close(): Promise<void> {
@@ -145,7 +148,7 @@ export class GradientPool {
     steps: {
       mayStart: (piece: number) => boolean;
       task: (piece: number, weightsVersion: number) => Task;
-      done: (piece: number, score: Score) => void;
+      done: (piece: number, score: Evaluation) => void;
     },
   ): Promise<void> {
     let next = 0;
@@ -190,7 +193,7 @@ class PoolWorker {
     });
   }
 
-  run(task: Task): Promise<Score> {
+  run(task: Task): Promise<Evaluation> {
     if (this.#broken !== null) return Promise.reject(this.#broken);
     return new Promise((resolve, reject) => {
       this.#running = { resolve, reject };

@@ -1,6 +1,6 @@
 /** What the training thread and a gradient worker say to each other, and the memory that they share. */
 import type { Dataset } from "../data/dataset.js";
-import type { NetworkOptions, Score } from "../models/model.js";
+import type { Evaluation, NetworkOptions } from "../models/model.js";
 
 /** Memory that all workers and the training thread see. */
 export interface SharedArrays {
@@ -22,4 +22,4 @@ export type Task =
   | { kind: "gradients"; begin: number; end: number; slot: number; weightsVersion: number }
   | { kind: "evaluate"; begin: number; end: number; weightsVersion: number };
 
-export type Reply = { kind: "score"; score: Score } | { kind: "failed"; message: string };
+export type Reply = { kind: "score"; score: Evaluation } | { kind: "failed"; message: string };

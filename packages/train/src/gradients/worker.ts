@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { defaultDevice, init } from "@jax-js/jax";
 import { messageOf } from "../errors.js";
 import { createNetwork } from "../models/create.js";
-import type { Network, Score } from "../models/model.js";
+import type { Evaluation, Network } from "../models/model.js";
 import type { Reply, Task, WorkerSetup } from "./protocol.js";
 
 const setup = workerData as WorkerSetup;
@@ -18,7 +18,7 @@ async function createOnWasm(): Promise<Network> {
   return createNetwork(setup.network);
 }
 
-async function run(task: Task): Promise<Score> {
+async function run(task: Task): Promise<Evaluation> {
   network ??= await createOnWasm();
   if (weightsVersion !== task.weightsVersion) {
     network.setWeights(setup.weights);

@@ -1,34 +1,12 @@
 /** From the metrics of a run to its charts. */
 import type { LayerReport } from "layerwise";
-import type { EpochMetrics, Metrics, StepMetrics } from "../metrics.js";
-import { parametersOf } from "../models/parameters.js";
-import type { OptimizerName } from "../optimizers.js";
 import type { Plan } from "../plan.js";
+import type { OptimizerHistory } from "../run-history.js";
 import type { Chart, ChartSection, ChartSeries } from "./chart.js";
+import { shownLayers } from "./shown-layers.js";
 
-/** A chart 600 pixels wide shows no more; the file stays small. */
-const MAX_POINTS = 1000;
-
-/** The metrics of one optimizer. */
-export interface OptimizerMetrics {
-  name: OptimizerName;
-  epochs: EpochMetrics[];
-  steps: StepMetrics[];
-}
-
-export function byOptimizer(plan: Plan, metrics: readonly Metrics[]): OptimizerMetrics[] {
-  return plan.options.optimizer.map((name) => {
-    const own = metrics.filter(({ optimizer }) => optimizer === name);
-    return {
-      name,
-      epochs: own.filter((line) => line.kind === "epoch"),
-      steps: own.filter((line) => line.kind === "step"),
-    };
-  });
-}
-
-export function chartSections(plan: Plan, runs: readonly OptimizerMetrics[]): ChartSection[] {
-  const begun = runs.filter(({ steps }) => steps.length > 0);
+export function chartSections(plan: Plan, runs: readonly OptimizerHistory[]): ChartSection[] {
+  const begun = runs.filter(({ steps }) => steps.count > 0);
   return [
     {
       heading: "Loss and accuracy",
@@ -65,17 +43,17 @@ interface EpochChart {
 }
 
 function epochChart(
-  runs: readonly OptimizerMetrics[],
+  runs: readonly OptimizerHistory[],
   { title, yLabel, of, factor = 1 }: EpochChart,
 ): Chart {
-  const epochs = Math.max(0, ...runs.map((run) => run.epochs.length));
-  const x = Array.from({ length: epochs }, (_, index) => index + 1);
-  const series = runs.flatMap(({ name, epochs: lines }, color) =>
+  const x = placesOf(runs.map(({ epochs }) => epochs.values.map(({ epoch }) => epoch)));
+  const series = runs.flatMap(({ name, epochs }, color) =>
     of.map((field): ChartSeries => {
+      const values = new Map(epochs.values.map((line) => [line.epoch, line[field] * factor]));
       const isTraining = field.startsWith("train");
       return {
         label: `${name}, ${isTraining ? "training" : "test"}`,
-        values: x.map((_, index) => finite((lines[index]?.[field] ?? NaN) * factor)),
+        values: x.map((epoch) => finite(values.get(epoch) ?? NaN)),
         color,
         dashed: isTraining,
       };
@@ -84,7 +62,7 @@ function epochChart(
   return { title, xLabel: "epoch", yLabel, x, series };
 }
 
-function stateChart(runs: readonly OptimizerMetrics[]): Chart {
+function stateChart(runs: readonly OptimizerHistory[]): Chart {
   return {
     title: "Optimizer state",
     xLabel: "",
@@ -93,7 +71,7 @@ function stateChart(runs: readonly OptimizerMetrics[]): Chart {
     series: [
       {
         label: "state",
-        values: runs.map(({ epochs }) => finite((epochs.at(-1)?.stateBytes ?? NaN) / 1000)),
+        values: runs.map(({ lastEpoch }) => finite((lastEpoch?.stateBytes ?? NaN) / 1000)),
         color: 0,
       },
     ],
@@ -102,37 +80,37 @@ function stateChart(runs: readonly OptimizerMetrics[]): Chart {
   };
 }
 
-function timeChart(runs: readonly OptimizerMetrics[]): Chart {
-  const longest = Math.max(0, ...runs.map(({ steps }) => steps.length));
-  const indices = sampled(longest);
-  const series = runs.flatMap(({ name, steps }, color): ChartSeries[] => [
-    {
-      label: `${name}, gradients`,
-      values: indices.map((index) => positive(steps[index]?.gradientMs)),
-      color,
-      dashed: true,
-    },
-    {
-      label: `${name}, optimizer`,
-      values: indices.map((index) => positive(steps[index]?.optimizerMs)),
-      color,
-    },
-  ]);
+function timeChart(runs: readonly OptimizerHistory[]): Chart {
+  const x = placesOf(runs.map(({ steps }) => steps.values.map(({ step }) => step)));
+  const series = runs.flatMap(({ name, steps }, color): ChartSeries[] => {
+    const at = new Map(steps.values.map((line) => [line.step, line]));
+    return [
+      {
+        label: `${name}, gradients`,
+        values: x.map((step) => positive(at.get(step)?.gradientMs)),
+        color,
+        dashed: true,
+      },
+      {
+        label: `${name}, optimizer`,
+        values: x.map((step) => positive(at.get(step)?.optimizerMs)),
+        color,
+      },
+    ];
+  });
   return {
     title: "Time of a step",
     xLabel: "step",
     yLabel: "ms",
-    x: indices.map((index) => index + 1),
+    x,
     series,
     logarithmic: true,
   };
 }
 
-function layerSection(plan: Plan, { name, steps }: OptimizerMetrics): ChartSection {
-  const kernels = parametersOf(plan.model)
-    .filter(({ shape }) => shape.length > 1)
-    .map((spec) => spec.name);
-  const shown = sampled(steps.length).map((index) => steps[index]!);
+function layerSection(plan: Plan, { name, steps }: OptimizerHistory): ChartSection {
+  const kernels = shownLayers(plan.model);
+  const shown = steps.values;
   const common = { xLabel: "step", yLabel: "", x: shown.map(({ step }) => step), cursor: name };
   const layerChart = (title: string, value: (layer: LayerReport, lr: number) => number): Chart => ({
     ...common,
@@ -173,11 +151,9 @@ function layerSection(plan: Plan, { name, steps }: OptimizerMetrics): ChartSecti
   };
 }
 
-/** Places of at most MAX_POINTS values, evenly spread, the last among them. */
-function sampled(length: number): number[] {
-  const stride = Math.max(1, Math.ceil(length / MAX_POINTS));
-  const count = Math.ceil(length / stride);
-  return Array.from({ length: count }, (_, index) => length - 1 - (count - 1 - index) * stride);
+/** The x of several series together, in order. */
+function placesOf(series: readonly (readonly number[])[]): number[] {
+  return [...new Set(series.flat())].sort((a, b) => a - b);
 }
 
 function finite(value: number): number | null {

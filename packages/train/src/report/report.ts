@@ -1,24 +1,27 @@
 /** report.html: one file that opens without a network, with everything that a run showed. */
 import { writeAtomically } from "../files.js";
-import { readMetrics } from "../metrics.js";
 import { layerSizes } from "../models/parameters.js";
 import type { Plan } from "../plan.js";
 import type { RunFolder } from "../run-folder.js";
+import type { OptimizerHistory, RunHistory } from "../run-history.js";
 import { bytes, duration, grouped, percent } from "../text.js";
-import { byOptimizer, chartSections } from "./charts-of-run.js";
-import type { OptimizerMetrics } from "./charts-of-run.js";
+import { chartSections } from "./charts-of-run.js";
 import { escapeHtml, htmlPage, htmlTable } from "./html.js";
 
+/** What a report is about. */
+interface ReportedRun {
+  plan: Plan;
+  folder: RunFolder;
+}
+
 /** Writes the report of what a run has done so far. */
-export function writeReport(plan: Plan, folder: RunFolder): void {
-  const metrics = readMetrics(folder.metricsFile);
-  const runs = byOptimizer(plan, metrics);
-  const failures = metrics.filter((line) => line.kind === "failed");
+export function writeReport({ plan, folder }: ReportedRun, history: RunHistory): void {
+  const runs = plan.options.optimizer.map((name) => history.of(name));
   const page = htmlPage({
     title: "layerwise-train",
     subtitle: description(plan),
     table: resultTable(plan, runs),
-    notes: failures.map(({ message }) => message),
+    notes: history.failures.map(({ message }) => message),
     sections: chartSections(plan, runs),
   });
   writeAtomically(folder.reportFile, page);
@@ -35,7 +38,7 @@ function description({ options, model }: Plan): string {
   ].join(" · ");
 }
 
-function resultTable({ rates }: Plan, runs: readonly OptimizerMetrics[]): string {
+function resultTable({ rates }: Plan, runs: readonly OptimizerHistory[]): string {
   const head = [
     "optimizer",
     "rate",
@@ -47,20 +50,19 @@ function resultTable({ rates }: Plan, runs: readonly OptimizerMetrics[]): string
     "its share",
     "time",
   ];
-  const rows = runs.map(({ name, epochs, steps }) => {
-    const last = epochs.at(-1);
-    const gradients = median(steps.map(({ gradientMs }) => gradientMs));
-    const optimizer = median(steps.map(({ optimizerMs }) => optimizerMs));
+  const rows = runs.map(({ name, epochs, steps, lastEpoch: last, seconds }) => {
+    const gradients = median(steps.values.map(({ gradientMs }) => gradientMs));
+    const optimizer = median(steps.values.map(({ optimizerMs }) => optimizerMs));
     return [
       name,
       String(rates[name]),
-      last === undefined ? "–" : percent(last.testAccuracy),
-      String(epochs.length),
-      last === undefined ? "–" : bytes(last.stateBytes),
+      last === null ? "–" : percent(last.testAccuracy),
+      String(epochs.count),
+      last === null ? "–" : bytes(last.stateBytes),
       gradients.toFixed(1),
       optimizer.toFixed(2),
       percent(optimizer / (gradients + optimizer)),
-      duration(epochs.reduce((sum, { seconds }) => sum + seconds, 0)),
+      duration(seconds),
     ].map(escapeHtml);
   });
   return htmlTable(head, rows);

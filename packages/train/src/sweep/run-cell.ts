@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { readMetrics } from "../metrics.js";
 import { optionName } from "../options.js";
 import type { RawOptions } from "../options.js";
+import { historyOf } from "../run-history.js";
 import type { Cell, CellResult } from "./cells.js";
 
 const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
@@ -23,17 +24,17 @@ export async function runCell(
   const options = optionTexts({ ...training, ...cell, workers: 1, out: folder });
   const { code, errors } = await runProcess(options);
   const metrics = code === 2 ? [] : readMetrics(join(folder, "metrics.jsonl"));
-  const epochs = metrics.filter((line) => line.kind === "epoch");
-  const diverged = metrics.some((line) => line.kind === "failed");
+  const { lastEpoch, failure, seconds } = historyOf(metrics, []).of(cell.optimizer);
+  const diverged = failure !== null;
   if (code !== 0 && !diverged) throw new Error(`a cell ended with code ${String(code)}: ${errors}`);
-  const last = diverged ? undefined : epochs.at(-1);
+  const last = diverged ? null : lastEpoch;
   return {
     ...cell,
     diverged,
     testAccuracy: last?.testAccuracy ?? null,
     testLoss: last?.testLoss ?? null,
     stateBytes: last?.stateBytes ?? null,
-    seconds: epochs.reduce((sum, { seconds }) => sum + seconds, 0),
+    seconds,
   };
 }
 
