@@ -1,5 +1,8 @@
 /** The confusion matrix of a test set, as counts that stay small for thousands of classes. */
 
+import { checkInteger, checkObject } from "./check.js";
+import { UsageError } from "./errors.js";
+
 /** Up to this many classes the counts are complete: so many classes have 2,450 kinds of mistakes. */
 export const MAX_CLASSES = 50;
 /** Kinds of mistakes that are kept. */
@@ -80,4 +83,24 @@ function lowest(counts: readonly ClassCount[]): ClassCount[] {
     .filter(({ samples }) => samples > 0)
     .sort((a, b) => a.correct / a.samples - b.correct / b.samples || a.class - b.class)
     .slice(0, MAX_CLASSES);
+}
+
+/** @throws UsageError when a value that was read back is none of {@link countConfusion} */
+export function checkConfusion(what: string, value: unknown): void {
+  const { classes, mistakes, omitted } = checkObject(what, value);
+  checkCounts(`${what}: classes`, classes, ["class", "samples", "correct"]);
+  checkCounts(`${what}: mistakes`, mistakes, ["class", "predicted", "samples"]);
+  checkCounts(`${what}: omitted`, [omitted], ["classes", "mistakes"]);
+}
+
+function checkCounts(what: string, entries: unknown, fields: readonly string[]): void {
+  if (!Array.isArray(entries)) {
+    throw new UsageError(`${what}: expected an array, got ${JSON.stringify(entries)}`);
+  }
+  for (const entry of entries) {
+    const counts = checkObject(what, entry);
+    for (const field of fields) {
+      checkInteger(`${what}: ${field}`, counts[field], { from: 0, to: 2 ** 32 });
+    }
+  }
 }

@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import type { LayerReport } from "layerwise";
 import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
+import { checkConfusion } from "./confusion.js";
 import type { Confusion } from "./confusion.js";
 import { UsageError, messageOf } from "./errors.js";
 import { readLines } from "./lines.js";
@@ -142,7 +143,7 @@ export function* readMetrics(file: string): Generator<Metrics> {
   }
 }
 
-/** The numbers of each kind of line. JSON has null for those that are not finite. */
+/** The numbers of each kind of line. */
 const NUMBERS = {
   step: ["lr", "loss", "gradNorm", "gradientMs", "optimizerMs"],
   epoch: [
@@ -163,15 +164,23 @@ function checkMetrics(what: string, line: Record<string, unknown>): Metrics {
   for (const field of ["epoch", "step"]) {
     checkInteger(`${what}: ${field}`, line[field], { from: 0, to: Number.MAX_SAFE_INTEGER });
   }
-  for (const field of NUMBERS[kind]) {
-    const value = line[field];
-    if (typeof value !== "number" && value !== null) {
-      throw new UsageError(`${what}: ${field}: expected a number, got ${JSON.stringify(value)}`);
-    }
-  }
+  for (const field of NUMBERS[kind]) checkFiniteOrNull(`${what}: ${field}`, line[field], kind);
   if (kind === "failed") checkText(`${what}: message`, line.message);
-  if (kind === "step") checkLayers(`${what}: layers`, line.layers);
+  if (kind === "epoch" && line.confusion !== undefined) {
+    checkConfusion(`${what}: confusion`, line.confusion);
+  }
+  if (kind === "step") {
+    checkLayers(`${what}: layers`, line.layers);
+    const noise = line.noise ?? null;
+    if (noise !== null) checkLayers(`${what}: noise`, checkObject(`${what}: noise`, noise).layers);
+  }
   return line as unknown as Metrics;
+}
+
+/** A norm that overflowed is null in JSON; an epoch is written only when its numbers are finite. */
+function checkFiniteOrNull(what: string, value: unknown, kind: Metrics["kind"]): void {
+  if (typeof value === "number" || (kind === "step" && value === null)) return;
+  throw new UsageError(`${what}: expected a number, got ${JSON.stringify(value)}`);
 }
 
 function checkLayers(what: string, layers: unknown): void {

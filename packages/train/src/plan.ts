@@ -32,11 +32,7 @@ export type Rates = Readonly<Partial<Record<OptimizerName, number>>>;
  */
 export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
   const samples = dataset.train.labels.length;
-  const fitting = Math.max(
-    1,
-    Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH)),
-  );
-  const batchSize = options.batchSize ?? fitting;
+  const batchSize = options.batchSize ?? defaultBatchSize(samples);
   if (batchSize > samples) {
     throw new UsageError(
       `--batch-size: got ${batchSize}; allowed is ${samples} or less, the samples of the training set`,
@@ -61,4 +57,9 @@ export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
     stepsPerEpoch: Math.ceil(samples / batchSize),
     fingerprint: fingerprint(dataset),
   };
+}
+
+/** @param samples of the training set */
+export function defaultBatchSize(samples: number): number {
+  return Math.max(1, Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH)));
 }

@@ -6,12 +6,12 @@ import { createHash } from "node:crypto";
 import type { EpochMetrics, FailureMetrics, Metrics, StepMetrics } from "./metrics.js";
 import type { OptimizerName } from "./optimizers.js";
 
-/** A chart 600 pixels wide shows no more; the report stays small. */
-const MAX_POINTS = 1000;
+/** A chart 600 pixels wide shows little more; the report stays small. */
+const MAX_POINTS = 500;
 
 /**
- * A series of which every value is kept, then every second, every fourth, …: always between 1,000 and
- * 2,000 of them once there are that many. The same values give the same series, after a resume too.
+ * A series of which every value is kept, then every second, every fourth, …: always between 500 and
+ * 1,000 of them once there are that many. The same values give the same series, after a resume too.
  */
 export class Thinned<Value> {
   #kept: Value[] = [];

@@ -1,73 +1,171 @@
 /** report.html: one file that opens without a network, with everything that a run showed. */
+import type { Dataset } from "../data/dataset.js";
 import { writeAtomically } from "../files.js";
 import { layerSizes } from "../models/parameters.js";
 import type { Plan } from "../plan.js";
 import type { RunFolder } from "../run-folder.js";
 import type { OptimizerHistory, RunHistory } from "../run-history.js";
 import { bytes, duration, grouped, percent } from "../text.js";
-import { chartSections } from "./charts-of-run.js";
-import { escapeHtml, htmlPage, htmlTable } from "./html.js";
+import { trainerVersion } from "../versions.js";
+import type { Section } from "./chart.js";
+import { classSections } from "./class-section.js";
+import { escapeHtml, htmlPage, htmlTable, swatch } from "./html.js";
+import { placeOf } from "./looks.js";
+import { noiseSections } from "./noise-section.js";
+import { layerSection, timeSection, trainingSection } from "./run-sections.js";
+import { searchSections } from "./search-section.js";
+import type { ReportedSearch } from "./search-section.js";
+import { setupSection } from "./setup-section.js";
 
 /** What a report is about. */
-interface ReportedRun {
-  plan: Plan;
-  folder: RunFolder;
+export interface ReportedRun {
+  readonly plan: Plan & { readonly searches?: readonly ReportedSearch[] };
+  readonly dataset: Dataset;
+  readonly folder: Pick<RunFolder, "reportFile">;
 }
 
 /** Writes the report of what a run has done so far. */
-export function writeReport({ plan, folder }: ReportedRun, history: RunHistory): void {
-  const runs = plan.options.optimizer.map((name) => history.of(name));
-  const page = htmlPage({
-    title: "layerwise-train",
-    subtitle: description(plan),
-    table: resultTable(plan, runs),
-    notes: history.failures.map(({ message }) => message),
-    sections: chartSections(plan, runs),
-  });
-  writeAtomically(folder.reportFile, page);
+export function writeReport(run: ReportedRun, history: RunHistory): void {
+  writeAtomically(run.folder.reportFile, reportHtml(run, history));
 }
 
-function description({ options, model }: Plan): string {
+/** The page; its size depends on the model and the optimizers, not on how long the run was. */
+export function reportHtml({ plan, dataset }: ReportedRun, history: RunHistory): string {
+  const runs = plan.options.optimizer.map((name) => history.of(name));
+  const begun = runs.filter(({ steps }) => steps.count > 0);
+  return htmlPage({
+    subject: `layerwise-train · ${dataset.name}`,
+    heading: headingOf(plan, runs),
+    facts: factsOf(plan),
+    failures: history.failures.map(({ message }) => message),
+    notes: identicalRuns(begun),
+    summary: `${cards(plan, runs)}${resultTable(plan, runs)}`,
+    sections: [
+      ...(begun.length === 0 ? [] : trainingSections(plan, begun, dataset)),
+      setupSection(plan, dataset),
+    ],
+    footer: `Written by layerwise-train ${trainerVersion()}. All numbers are in metrics.jsonl, beside this file.`,
+  });
+}
+
+function trainingSections(
+  plan: ReportedRun["plan"],
+  begun: readonly OptimizerHistory[],
+  { classes }: Dataset,
+): Section[] {
+  return [
+    trainingSection(begun),
+    ...classSections(classes, begun),
+    ...noiseSections(plan, begun),
+    ...searchSections(plan.searches ?? []),
+    timeSection(begun),
+    ...begun.map((run) => layerSection(plan, run)),
+  ];
+}
+
+/** What came out, best first. */
+function headingOf({ options }: Plan, runs: readonly OptimizerHistory[]): string {
+  const results = runs
+    .flatMap(({ name, lastEpoch }) => (lastEpoch === null ? [] : [{ name, ...lastEpoch }]))
+    .sort((a, b) => b.testAccuracy - a.testAccuracy);
+  const [best, ...others] = results;
+  if (best === undefined) return "No epoch is finished yet";
+  const isDone = runs.every(
+    ({ lastEpoch, failure }) => failure !== null || lastEpoch?.epoch === options.epochs,
+  );
+  const rest = others.map(({ name, testAccuracy }) => `${name} ${percent(testAccuracy)}`);
+  const result = `${best.name} ${isDone ? "reached" : "is at"} ${percent(best.testAccuracy)} test accuracy`;
+  return `${[result, ...rest].join(", ")}${isDone ? "" : ": the run goes on"}`;
+}
+
+function factsOf({ options, model, stepsPerEpoch }: Plan): string {
   const layers = layerSizes(model).join("-");
   return [
-    options.data ?? "MNIST",
     options.model === "mlp" ? `MLP ${layers}` : "LeNet",
     `batch ${grouped(options.batchSize)}`,
-    `${options.epochs} epochs`,
+    `${options.epochs} epochs of ${grouped(stepsPerEpoch)} steps`,
     `seed ${options.seed}`,
   ].join(" · ");
 }
 
+/** Names of optimizers that did the same, whose lines lie on each other. */
+function identicalRuns(runs: readonly OptimizerHistory[]): string[] {
+  const groups = new Map<string, string[]>();
+  for (const { name, digest } of runs) groups.set(digest, [...(groups.get(digest) ?? []), name]);
+  return [...groups.values()]
+    .filter((names) => names.length > 1)
+    .map((names) => {
+      const list = `${names.slice(0, -1).join(", ")} and ${names.at(-1)!}`;
+      return `${list} took the same steps: every rate, loss and norm is equal, and their lines lie on each other.`;
+    });
+}
+
+function cards({ rates, options }: Plan, runs: readonly OptimizerHistory[]): string {
+  const items = runs.map(({ name, lastEpoch, failure, seconds }) => {
+    const more = [
+      `rate ${String(rates[name])}`,
+      ...(lastEpoch === null ? [] : [`${bytes(lastEpoch.stateBytes)} of state`]),
+      duration(seconds),
+    ];
+    if (failure !== null) more.push(`failed at step ${failure.step}`);
+    else if (lastEpoch?.epoch !== options.epochs) {
+      more.push(`epoch ${lastEpoch?.epoch ?? 0} of ${options.epochs}`);
+    }
+    const value = lastEpoch === null ? "–" : percent(lastEpoch.testAccuracy);
+    return `<li style="--swatch:var(--optimizer-${placeOf(name)})"><p class="name">${escapeHtml(name)}</p><p class="value">${value}</p><p class="more">${escapeHtml(more.join(" · "))}</p></li>`;
+  });
+  return `<ul class="cards" aria-label="Test accuracy of each optimizer">${items.join("")}</ul>`;
+}
+
 function resultTable({ rates }: Plan, runs: readonly OptimizerHistory[]): string {
-  const head = [
-    "optimizer",
-    "rate",
-    "test accuracy",
-    "epochs",
-    "state",
-    "gradients, ms a step",
-    "optimizer, ms a step",
-    "its share",
-    "time",
-  ];
-  const rows = runs.map(({ name, epochs, steps, lastEpoch: last, seconds }) => {
+  const rows = runs.map(({ name, epochs, steps, lastEpoch, seconds }) => {
     const gradients = median(steps.values.map(({ gradientMs }) => gradientMs));
     const optimizer = median(steps.values.map(({ optimizerMs }) => optimizerMs));
+    const ofEpoch =
+      lastEpoch === null
+        ? ["–", "–", "–", "–", "–"]
+        : [
+            percent(lastEpoch.testAccuracy),
+            percent(lastEpoch.trainAccuracy),
+            lastEpoch.testLoss.toFixed(4),
+            bytes(lastEpoch.stateBytes),
+            grouped(lastEpoch.samplesPerSecond),
+          ];
+    const times =
+      steps.count === 0
+        ? ["–", "–", "–"]
+        : [
+            gradients.toFixed(1),
+            optimizer.toFixed(2),
+            percent(optimizer / (gradients + optimizer)),
+          ];
     return [
-      name,
-      String(rates[name]),
-      last === null ? "–" : percent(last.testAccuracy),
+      swatch(`optimizer-${placeOf(name)}`, name),
+      ...[String(rates[name]), ...ofEpoch, ...times].map(escapeHtml),
       String(epochs.count),
-      last === null ? "–" : bytes(last.stateBytes),
-      gradients.toFixed(1),
-      optimizer.toFixed(2),
-      percent(optimizer / (gradients + optimizer)),
       duration(seconds),
-    ].map(escapeHtml);
+    ];
   });
-  return htmlTable(head, rows);
+  return htmlTable({
+    label: "Results of each optimizer",
+    head: [
+      "optimizer",
+      "rate",
+      "test accuracy",
+      "training accuracy",
+      "test loss",
+      "state",
+      "samples/s",
+      "gradients, ms a step",
+      "optimizer, ms a step",
+      "its share",
+      "epochs",
+      "time",
+    ],
+    rows,
+  });
 }
 
 function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }

@@ -1,0 +1,110 @@
+/** The section on what made the run: options, data, versions and machine. */
+import { availableParallelism, cpus, totalmem } from "node:os";
+import { featureCount } from "../data/dataset.js";
+import type { Dataset } from "../data/dataset.js";
+import { DEFAULT_MOMENTUM, DEFAULT_WEIGHT_DECAY } from "../optimizers.js";
+import { checkOptions, optionName } from "../options.js";
+import { defaultBatchSize } from "../plan.js";
+import type { Plan } from "../plan.js";
+import { grouped } from "../text.js";
+import { trainerVersion, versionOf } from "../versions.js";
+import type { Section } from "./chart.js";
+import { escapeHtml, htmlTable } from "./html.js";
+
+export function setupSection(plan: Plan, dataset: Dataset): Section {
+  const options = textTable("Options of the run", optionRows(plan, dataset));
+  const data = textTable("Data", dataRows(dataset));
+  return {
+    id: "setup",
+    heading: "Options, data and machine",
+    note: "Everything that the run depends on. The same options, data and seed give the same run on the same machine.",
+    charts: [],
+    html: `<div class="half"><div>${options}</div><div>${data}${machineTable()}</div></div>`,
+  };
+}
+
+/** Versions, machine and time, as they are now. */
+export function machineTable(): string {
+  return textTable("Versions and machine", machineRows());
+}
+
+/** A table of names and values, which are HTML. */
+export function textTable(label: string, rows: readonly (readonly string[])[]): string {
+  return `<h3>${escapeHtml(label)}</h3><div class="texts">${htmlTable({ label, head: [], rows })}</div>`;
+}
+
+/** What an option means where it has no value of its own. */
+function unsetText({ options, rates }: Plan, name: string): string {
+  const ofPreset = options.preset === null ? null : `the preset’s (${options.preset})`;
+  switch (name) {
+    case "lr":
+      return Object.entries(rates)
+        .map(([optimizer, rate]) => `${optimizer} ${rate}`)
+        .join(", ");
+    case "momentum":
+      return ofPreset ?? String(DEFAULT_MOMENTUM);
+    case "weightDecay":
+      return ofPreset ?? String(DEFAULT_WEIGHT_DECAY);
+    case "data":
+      return "MNIST";
+    default:
+      return "–";
+  }
+}
+
+function optionRows(plan: Plan, dataset: Dataset): string[][] {
+  const { options } = plan;
+  const defaults: Readonly<Record<string, unknown>> = {
+    ...checkOptions({ model: options.model, epochs: options.epochs }),
+    epochs: checkOptions({}).epochs,
+    model: checkOptions({}).model,
+    batchSize: defaultBatchSize(dataset.train.labels.length),
+  };
+  return Object.entries(options).map(([name, value]: [string, unknown]) => {
+    const text = value === null ? unsetText(plan, name) : textOf(value);
+    const isDefault = JSON.stringify(value) === JSON.stringify(defaults[name]);
+    const badge = isDefault ? '<span class="badge">default</span>' : "";
+    return [`<code>${escapeHtml(optionName(name))}</code>`, `${escapeHtml(text)}${badge}`];
+  });
+}
+
+function textOf(value: unknown): string {
+  if (Array.isArray(value)) return value.join(", ");
+  if (typeof value === "boolean") return value ? "on" : "off";
+  return typeof value === "number" ? String(Number(value.toPrecision(10))) : String(value);
+}
+
+function dataRows(dataset: Dataset): string[][] {
+  const { name, featureShape, classes, train, test } = dataset;
+  const shape =
+    featureShape.length === 1
+      ? `${grouped(featureCount(dataset))} columns`
+      : `images of ${featureShape.join(" × ")}`;
+  return [
+    ["source", name],
+    ["training samples", grouped(train.labels.length)],
+    ["test samples", grouped(test.labels.length)],
+    ["features", shape],
+    ["classes", grouped(classes.length)],
+  ].map((row) => row.map(escapeHtml));
+}
+
+function machineRows(): string[][] {
+  const processors = cpus();
+  return [
+    ["layerwise", versionOf("layerwise")],
+    ["layerwise-train", trainerVersion()],
+    ["jax-js", versionOf("@jax-js/jax")],
+    ["Node", `${process.versions.node}, V8 ${process.versions.v8}`],
+    ["CPU", processors[0]?.model.trim() ?? "unknown"],
+    ["cores", String(availableParallelism())],
+    ["memory", `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],
+    ["system", `${process.platform} ${process.arch}`],
+    ["report written", dateText(new Date())],
+  ].map((row) => row.map(escapeHtml));
+}
+
+/** 2026-01-31 12:00 UTC */
+function dateText(date: Date): string {
+  return `${date.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
