@@ -12,6 +12,9 @@ const LISTED_MISTAKES = 20;
 /** Class names are cut in headings; the full name is in the cell's title. */
 const MAX_NAME = 28;
 
+/** The part of a row that has the full colour, if no mistake is more frequent: good models stay pale. */
+const LEAST_SCALE = 0.05;
+
 interface Classified {
   name: string;
   confusion: Confusion;
@@ -30,7 +33,7 @@ export function classSections(
   const isSmall = classes.length <= MAX_CLASSES;
   const findings = classified.map((own) => findingOf(own, classes));
   const body = isSmall
-    ? `<h3>Accuracy of each class</h3>${classTable(classes, classified)}<div class="half">${classified
+    ? `<h3>Accuracy of each class</h3><p>The bars show the part that is wrong.</p>${classTable(classes, classified)}<div class="half">${classified
         .map((own) => matrix(own, classes))
         .join("")}</div>`
     : classified.map((own) => worstTables(own, classes)).join("");
@@ -71,6 +74,7 @@ function findingOf({ name, confusion }: Classified, classes: readonly string[]):
 }
 
 function classTable(classes: readonly string[], classified: readonly Classified[]): string {
+  const most = mostMistakes(classified);
   return htmlTable({
     label: "Accuracy of each class",
     head: [
@@ -83,16 +87,31 @@ function classTable(classes: readonly string[], classified: readonly Classified[
       return [
         className(text),
         grouped(counts[0]?.samples ?? 0),
-        ...counts.map((count, place) => accuracyCell(count, classified[place]!.name)),
+        ...counts.map((count, place) =>
+          accuracyCell(count, { optimizer: classified[place]!.name, most }),
+        ),
       ];
     }),
   });
 }
 
-function accuracyCell(count: ClassCount | undefined, optimizer: string): string {
+/** The largest part of a class that is wrong, which the longest bar stands for. */
+function mostMistakes(classified: readonly Classified[]): number {
+  const parts = classified.flatMap(({ confusion }) =>
+    confusion.classes.map((count) => 1 - (accuracyOf(count) ?? 1)),
+  );
+  return Math.max(...parts);
+}
+
+/** The accuracy, and a bar for what is wrong: accuracies are all alike, mistakes are not. */
+function accuracyCell(
+  count: ClassCount | undefined,
+  { optimizer, most }: { optimizer: string; most: number },
+): string {
   const accuracy = count === undefined ? null : accuracyOf(count);
   if (accuracy === null) return "–";
-  const style = `--swatch:var(--optimizer-${placeOf(optimizer)});--share:${(100 * accuracy).toFixed(1)}%`;
+  const share = most === 0 ? 0 : (100 * (1 - accuracy)) / most;
+  const style = `--swatch:var(--optimizer-${placeOf(optimizer)});--share:${share.toFixed(1)}%`;
   return `${percent(accuracy)}<span class="share" style="${style}"></span>`;
 }
 
@@ -107,6 +126,9 @@ function matrix({ name, confusion }: Classified, classes: readonly string[]): st
   const counts = new Map(
     confusion.mistakes.map((mistake) => [`${mistake.class} ${mistake.predicted}`, mistake.samples]),
   );
+  const sizes = new Map(confusion.classes.map((count) => [count.class, count.samples]));
+  const parts = confusion.mistakes.map((mistake) => mistake.samples / sizes.get(mistake.class)!);
+  const most = Math.max(LEAST_SCALE, ...parts);
   // Short names fit above their columns; others are turned.
   const isTurned = classes.some((text) => text.length > 4);
   const head = classes
@@ -118,7 +140,7 @@ function matrix({ name, confusion }: Classified, classes: readonly string[]): st
     const cells = classes.map((_, predicted) => {
       const isRight = predicted === count.class;
       const samples = isRight ? count.correct : (counts.get(`${count.class} ${predicted}`) ?? 0);
-      return matrixCell(samples, { isRight, of: count.samples });
+      return matrixCell(samples, { isRight, of: count.samples, most });
     });
     return `<tr><th scope="row">${className(nameOf(classes, count.class))}</th>${cells.join("")}</tr>`;
   });
@@ -126,10 +148,16 @@ function matrix({ name, confusion }: Classified, classes: readonly string[]): st
   return `<div><h3>${swatch(`optimizer-${placeOf(name)}`, `${name}, confusion matrix`)}</h3>${scrollBox(`Confusion matrix of ${name}`, table)}</div>`;
 }
 
-/** A cell whose colour is the stronger, the more of its row it has. Mistakes are rare, so roots are shown. */
-function matrixCell(samples: number, { isRight, of }: { isRight: boolean; of: number }): string {
+/**
+ * A cell whose colour is the stronger, the more of its row it has. Mistakes are rare beside right answers:
+ * of them the root is shown, as a part of the most frequent.
+ */
+function matrixCell(
+  samples: number,
+  { isRight, of, most }: { isRight: boolean; of: number; most: number },
+): string {
   if (samples === 0) return `<td class="zero">0</td>`;
-  const part = isRight ? samples / of : Math.sqrt(samples / of);
+  const part = isRight ? samples / of : Math.sqrt(samples / of / most);
   // Beyond 45 % of the colour the number in the cell would be hard to read.
   const share = (45 * part).toFixed(0);
   return `<td class="${isRight ? "right" : "wrong"}" style="--share:${share}%">${samples}</td>`;
@@ -138,18 +166,20 @@ function matrixCell(samples: number, { isRight, of }: { isRight: boolean; of: nu
 /** For thousands of classes: the worst of them, and the most frequent mistakes. */
 function worstTables({ name, confusion }: Classified, classes: readonly string[]): string {
   const { mistakes, omitted } = confusion;
+  const most = mostMistakes([{ name, confusion }]);
   const worst = htmlTable({
     label: `Classes with the lowest accuracy with ${name}`,
     head: ["class", "test samples", "accuracy"],
     rows: confusion.classes.map((count) => [
       className(nameOf(classes, count.class)),
       grouped(count.samples),
-      accuracyCell(count, name),
+      accuracyCell(count, { optimizer: name, most }),
     ]),
   });
   const frequent = htmlTable({
     label: `The most frequent mistakes of ${name}`,
     head: ["true class", "predicted", "test samples"],
+    texts: 2,
     rows: mistakes
       .slice(0, LISTED_MISTAKES)
       .map((mistake) => [

@@ -29,6 +29,8 @@ export interface HtmlTable {
   /** Cells are HTML. Empty for a table without headings of columns. The first cell of a row is its heading. */
   head: readonly string[];
   rows: readonly (readonly string[])[];
+  /** How many columns have texts, 1 by default; the others have numbers. */
+  texts?: number;
 }
 
 export function escapeHtml(text: string): string {
@@ -36,11 +38,14 @@ export function escapeHtml(text: string): string {
 }
 
 /** A table that scrolls in its box where it is wider than the page. */
-export function htmlTable({ label, head, rows }: HtmlTable): string {
-  const headCells = head.map((cell) => `<th scope="col">${cell}</th>`).join("");
+export function htmlTable({ label, head, rows, texts = 1 }: HtmlTable): string {
+  const side = (column: number): string => (column < texts ? ' class="text"' : "");
+  const headCells = head
+    .map((cell, column) => `<th scope="col"${side(column)}>${cell}</th>`)
+    .join("");
   const headHtml = head.length === 0 ? "" : `<thead><tr>${headCells}</tr></thead>`;
   const bodyRows = rows.map(([first = "", ...cells]) => {
-    const rest = cells.map((cell) => `<td>${cell}</td>`).join("");
+    const rest = cells.map((cell, column) => `<td${side(column + 1)}>${cell}</td>`).join("");
     return `<tr><th scope="row">${first}</th>${rest}</tr>`;
   });
   return scrollBox(label, `<table>${headHtml}<tbody>${bodyRows.join("")}</tbody></table>`);

@@ -2,7 +2,7 @@
 import type { ChartSeries } from "./chart.js";
 import { MARKERS } from "./chart.js";
 
-/** Places in the palette. Those that are compared most differ most. */
+/** Places in the palette, which the style has by number. Those that are compared most differ most. */
 const PLACES: Readonly<Record<string, number>> = {
   lars8bit: 0,
   sgd: 1,
@@ -32,7 +32,7 @@ type Look = Pick<ChartSeries, "color" | "marker" | "width">;
 export function lookOf(optimizer: string, optimizers: readonly string[]): Look {
   const place = placeOf(optimizer);
   const above = optimizers.length - 1 - optimizers.indexOf(optimizer);
-  const step = Math.min(1.5, 5 / Math.max(1, optimizers.length - 1));
+  const step = Math.min(2.5, 7 / Math.max(1, optimizers.length - 1));
   return {
     color: `optimizer-${place}`,
     marker: MARKERS[place % MARKERS.length]!,

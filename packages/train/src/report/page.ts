@@ -13,6 +13,7 @@ declare global {
 const HEIGHT = 230;
 const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const DASH = [7, 5];
+/** Of a line 2 pixels wide. */
 const MARKER_SIZE = 4;
 const PICK_SIZE = 8;
 /** Lines of more points than this have markers at a few places only. */
@@ -244,7 +245,7 @@ function drawMarks(plot: uPlot, index: number, series: ChartSeries): void {
     if (low !== null && high !== null) drawRange(ctx, { x, from: y(low), to: y(high), ratio });
     const at = { x, y: y(series.values[place]!) };
     if (series.isPick === true) strokeRing(ctx, at, PICK_SIZE * ratio);
-    else fillMarker(ctx, series.marker, { ...at, size: MARKER_SIZE * ratio });
+    else fillMarker(ctx, series.marker, { ...at, size: markerSize(series) * ratio });
   }
   ctx.restore();
 }
@@ -266,6 +267,11 @@ function markedPlaces(
   return Array.from({ length: MARKERS_ON_LINE }, (_, count) => {
     return known[Math.floor(((count + shift) * known.length) / MARKERS_ON_LINE)]!;
   });
+}
+
+/** Markers of wide lines are large, and seen under those of narrow lines. */
+function markerSize({ width = 2 }: ChartSeries): number {
+  return MARKER_SIZE + 0.6 * (width - 2);
 }
 
 function drawRange(
@@ -347,13 +353,8 @@ function legendItem(series: ChartSeries, onToggle: (show: boolean) => void): Leg
 }
 
 /** How a series is drawn, as a small picture. */
-function lineSample({
-  color,
-  width = 2,
-  dashed = false,
-  marker,
-  isPick = false,
-}: ChartSeries): SVGElement {
+function lineSample(series: ChartSeries): SVGElement {
+  const { color, width = 2, dashed = false, marker, isPick = false } = series;
   const make = (name: string, attributes: Record<string, string>): SVGElement => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -381,7 +382,7 @@ function lineSample({
     }),
   );
   if (marker !== undefined) {
-    const transform = `scale(${MARKER_SIZE})`;
+    const transform = `scale(${markerSize(series)})`;
     svg.append(make("path", { d: MARKER_PATHS[marker], transform, style: `fill:${stroke}` }));
   }
   return svg;

@@ -73,9 +73,14 @@ function headingOf({ options }: Plan, runs: readonly OptimizerHistory[]): string
   const isDone = runs.every(
     ({ lastEpoch, failure }) => failure !== null || lastEpoch?.epoch === options.epochs,
   );
-  const rest = others.map(({ name, testAccuracy }) => `${name} ${percent(testAccuracy)}`);
-  const result = `${best.name} ${isDone ? "reached" : "is at"} ${percent(best.testAccuracy)} test accuracy`;
+  const rest = others.map(({ name, testAccuracy }) => `${name}\u00a0${unbroken(testAccuracy)}`);
+  const result = `${best.name} ${isDone ? "reached" : "is at"} ${unbroken(best.testAccuracy)} test accuracy`;
   return `${[result, ...rest].join(", ")}${isDone ? "" : ": the run goes on"}`;
+}
+
+/** A percentage whose parts stay on one line. */
+function unbroken(part: number): string {
+  return percent(part).replace(" ", "\u00a0");
 }
 
 function factsOf({ options, model, stepsPerEpoch }: Plan): string {
@@ -152,12 +157,12 @@ function resultTable({ rates }: Plan, runs: readonly OptimizerHistory[]): string
       "optimizer",
       "rate",
       "test accuracy",
-      "training accuracy",
+      "training",
       "test loss",
       "state",
       "samples/s",
-      "gradients, ms a step",
-      "optimizer, ms a step",
+      "gradients, ms",
+      "optimizer, ms",
       "its share",
       "epochs",
       "time",

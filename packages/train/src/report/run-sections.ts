@@ -39,7 +39,7 @@ export function timeSection(runs: readonly OptimizerHistory[]): Section {
   return {
     id: "time",
     heading: "Where the time goes",
-    note: "The gradients take most of a step, whatever the optimizer. The table above has the medians.",
+    note: "Computing the gradients of a batch, and the step of the optimizer. The first step compiles the model too. The table above has the medians.",
     charts: [
       stepChart(runs, {
         title: "Time of a step",
@@ -95,8 +95,11 @@ function stepChart(runs: readonly OptimizerHistory[], { title, unit, lines }: St
   const names = runs.map(({ name }) => name);
   const series = runs.flatMap(({ name, steps }) => {
     const at = new Map(steps.values.map((line) => [line.step, line]));
+    // Two lines of one optimizer differ by their dashes; wide ones would look alike.
+    const { color, ...look } = lookOf(name, names);
     return lines.map(({ label, value, dashed = false }): ChartSeries => ({
-      ...lookOf(name, names),
+      color,
+      ...(lines.length === 1 ? look : {}),
       label: label === "" ? name : `${name}, ${label}`,
       values: x.map((step) => {
         const line = at.get(step);

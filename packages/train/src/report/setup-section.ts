@@ -2,7 +2,11 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { featureCount } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
-import { DEFAULT_MOMENTUM, DEFAULT_WEIGHT_DECAY } from "../optimizers.js";
+import {
+  DEFAULT_MOMENTUM,
+  DEFAULT_TRUST_COEFFICIENT,
+  DEFAULT_WEIGHT_DECAY,
+} from "../optimizers.js";
 import { checkOptions, optionName } from "../options.js";
 import { defaultBatchSize } from "../plan.js";
 import type { Plan } from "../plan.js";
@@ -45,6 +49,15 @@ function unsetText({ options, rates }: Plan, name: string): string {
       return ofPreset ?? String(DEFAULT_MOMENTUM);
     case "weightDecay":
       return ofPreset ?? String(DEFAULT_WEIGHT_DECAY);
+    case "trustCoefficient":
+      return options.preset === null && options.maxUnorm === null
+        ? String(DEFAULT_TRUST_COEFFICIENT)
+        : "not used";
+    case "maxUnorm":
+    case "percentileClipping":
+      return "off";
+    case "preset":
+      return "none";
     case "data":
       return "MNIST";
     default:

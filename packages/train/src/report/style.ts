@@ -1,13 +1,14 @@
 /**
  * The style of pages. Colours of optimizers are Okabe and Ito's, which colour-blind readers can tell apart,
- * darker on white and lighter on black: each has a contrast of 3 or more to its background. Colours of
- * layers follow viridis from the first layer to the last.
+ * darker on white and lighter on black: each has a contrast of 3 or more to its background. lars32bit has
+ * the colour of text, since it lies on lars8bit, which is blue. Colours of layers follow viridis from the
+ * first layer to the last.
  */
 const LIGHT = `
   --text: #1f2328; --muted: #57606a; --line: #d5dbe1; --card: #ffffff; --page: #f6f8fa; --accent: #0969da;
   --wrong: #d55e00; --right: #0072b2;
-  --optimizer-0: #0072b2; --optimizer-1: #d55e00; --optimizer-2: #00916a; --optimizer-3: #b0558f;
-  --optimizer-4: #8f6b00; --optimizer-5: #4d5560; --reference: #6e7781;
+  --optimizer-0: #0072b2; --optimizer-1: #d55e00; --optimizer-2: #262c33; --optimizer-3: #b0558f;
+  --optimizer-4: #a06f00; --optimizer-5: #00875f; --reference: #6e7781;
   --layer-0: #440154; --layer-1: #433e85; --layer-2: #2f6c8e; --layer-3: #21878b;
   --layer-4: #1a9167; --layer-5: #4f962a; --layer-6: #85850f; --layer-7: #ad7600;
 `;
@@ -15,8 +16,8 @@ const LIGHT = `
 const DARK = `
   --text: #e6edf3; --muted: #9da7b3; --line: #313842; --card: #161b22; --page: #0d1117; --accent: #6cb0ff;
   --wrong: #ff9351; --right: #5cb8ee;
-  --optimizer-0: #56b4e9; --optimizer-1: #ff8a42; --optimizer-2: #2fc79a; --optimizer-3: #e08fc4;
-  --optimizer-4: #e9c13c; --optimizer-5: #c3cad3; --reference: #8b949e;
+  --optimizer-0: #56b4e9; --optimizer-1: #ff8a42; --optimizer-2: #f0f3f6; --optimizer-3: #e08fc4;
+  --optimizer-4: #e9c13c; --optimizer-5: #2fc79a; --reference: #8b949e;
   --layer-0: #bb9df2; --layer-1: #8ea5ff; --layer-2: #5fb3e8; --layer-3: #3fc4c4;
   --layer-4: #3fd09a; --layer-5: #86d549; --layer-6: #c2d823; --layer-7: #f5dc3a;
 `;
@@ -55,7 +56,8 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-nu
 th, td { padding: 7px 14px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--muted); font-weight: 600; font-size: 13px; }
-th:first-child { text-align: left; }
+th:first-child, .text { text-align: left; }
+tbody th, thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); }
 tbody th { font-weight: 500; max-width: 22em; overflow: hidden; text-overflow: ellipsis; }
 tr.chosen > * { font-weight: 680; }
 .texts td, .texts thead th { text-align: left; }
@@ -75,6 +77,7 @@ figcaption { margin-bottom: 8px; font-weight: 650; }
 .legend button[aria-pressed="false"] svg { opacity: 0.35; }
 .legend svg { flex: none; }
 .legend .value { min-width: 3.4em; color: var(--muted); font-variant-numeric: tabular-nums; }
+@media (min-width: 601px) { .legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); } }
 details { margin-top: 4px; font-size: 13px; }
 summary { display: inline-block; padding: 2px 0; color: var(--muted); cursor: pointer; }
 summary::before { content: "▸ "; } details[open] > summary::before { content: "▾ "; }
@@ -85,15 +88,15 @@ details p { margin: 4px 0; color: var(--muted); }
 .matrix { width: auto; font-size: 13px; }
 .matrix th, .matrix td { padding: 5px 8px; border: 1px solid var(--line); }
 .matrix td { min-width: 36px; text-align: center; }
+.matrix thead th:first-child { max-width: 7em; white-space: normal; }
 .matrix thead th { vertical-align: bottom; }
-.matrix thead th.class { padding: 8px 4px; text-align: left; }
+.matrix thead th.class { padding: 8px 4px; text-align: center; }
 .matrix .class > span { display: inline-block; max-height: 11em; overflow: hidden; text-overflow: ellipsis; }
-.matrix .turned > span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.matrix .turned > span { writing-mode: vertical-rl; text-orientation: sideways; transform: rotate(180deg); }
 .matrix tbody th { max-width: 14em; text-align: left; }
 .matrix td { background: color-mix(in srgb, var(--tint, transparent) var(--share, 0%), var(--card)); print-color-adjust: exact; }
 .matrix td.right { --tint: var(--right); } .matrix td.wrong { --tint: var(--wrong); } .matrix td.zero { color: var(--muted); }
 .share { display: inline-block; width: 64px; height: 9px; margin-left: 9px; border-radius: 2px; background: linear-gradient(to right, var(--swatch) var(--share), var(--line) var(--share)); print-color-adjust: exact; }
-.bar { display: block; height: 12px; min-width: 2px; border-radius: 2px; background: var(--swatch); }
 footer { margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line); color: var(--muted); font-size: 13px; }
 @media (max-width: 600px) {
   body { padding: 22px 14px 40px; }
@@ -103,7 +106,10 @@ footer { margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line);
   .cards { grid-template-columns: 1fr; gap: 10px; }
   .cards li { display: grid; grid-template-columns: 1fr auto; padding: 10px 14px; border-top-width: 1px; border-left: 4px solid var(--swatch); align-items: center; }
   .cards .value { grid-row: span 2; grid-column: 2; grid-row-start: 1; font-size: 24px; }
-  .share { display: none; }
+  tbody th { max-width: 11em; }
+  .share { width: 34px; margin-left: 6px; }
+  .matrix { font-size: 11.5px; } .matrix th, .matrix td { padding: 5px 3px; } .matrix td { min-width: 27px; }
+  .matrix thead th:first-child { max-width: 5.5em; padding-left: 6px; } .matrix tbody th { max-width: 8.5em; padding-left: 6px; padding-right: 6px; }
 }
 @media print {
   body { max-width: none; padding: 0; background: #fff; font-size: 11pt; }

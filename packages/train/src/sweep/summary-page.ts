@@ -103,6 +103,7 @@ function bestTable({ grid }: SweepOptions, { best, results }: Found): string {
     label: "The best rate of each optimizer at each batch size",
     head: ["batch", "optimizer", ...columns.map(({ head }) => head)],
     rows,
+    texts: 2,
   });
 }
 
@@ -163,7 +164,9 @@ function batchChart(
 function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): Section {
   const ofFirstSeed = results.filter(({ seed }) => seed === grid.seeds[0]);
   const charts = placesOf([grid.batchSizes]).map((batchSize): Chart => {
-    const own = ofFirstSeed.filter((result) => result.batchSize === batchSize);
+    const own = ofFirstSeed.filter(
+      (result) => result.batchSize === batchSize && result.testAccuracy !== null,
+    );
     const x = placesOf([own.map(({ lr }) => lr)]);
     return {
       title: `Batch ${grouped(batchSize)}`,
@@ -201,7 +204,7 @@ function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): S
   return {
     id: "rates",
     heading: "How much the rate matters",
-    note: `Test accuracy over the rate, with seed ${grid.seeds[0]!}. A wide plateau needs less tuning than a narrow one. A rate without a point diverged.`,
+    note: `Test accuracy over the rate, with seed ${grid.seeds[0]!}. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point.`,
     charts,
     html: `<details><summary>All ${grouped(results.length)} results</summary>${htmlTable({ label: "All results", head, rows })}</details>`,
   };
