@@ -4,9 +4,9 @@ import {
   constants,
   existsSync,
   fsyncSync,
-  fstatSync,
   ftruncateSync,
   readFileSync,
+  readSync,
 } from "node:fs";
 import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, parseObject } from "./check.js";
@@ -73,17 +73,16 @@ export class MetricsFile {
 
   /**
    * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
-   * @throws UsageError when the file has fewer
+   * @throws UsageError when these are no lines of the file
    */
   constructor(file: string, length: number) {
     this.#file = file;
     this.#length = length;
     this.#descriptor = writing(file, () => openFile(file, constants.O_RDWR | constants.O_CREAT));
-    const { size } = fstatSync(this.#descriptor);
-    if (size < length) {
+    if (!endsALine(this.#descriptor, length)) {
       closeSync(this.#descriptor);
       throw new UsageError(
-        `${file}: expected the ${length} bytes that a checkpoint goes with, got ${size}`,
+        `${file}: expected lines of ${length} bytes, which a checkpoint goes with, got another file`,
       );
     }
     writing(file, () => {
@@ -114,6 +113,13 @@ export class MetricsFile {
   close(): void {
     closeSync(this.#descriptor);
   }
+}
+
+/** Whether a file has so many bytes, and a line ends with them. */
+function endsALine(descriptor: number, length: number): boolean {
+  if (length === 0) return true;
+  const byte = Buffer.alloc(1);
+  return readSync(descriptor, byte, 0, 1, length - 1) === 1 && byte.toString() === "\n";
 }
 
 /**
