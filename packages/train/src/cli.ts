@@ -10,7 +10,6 @@ import { RULES } from "./optimizers/names.js";
 import { PRESETS } from "./optimizers/options.js";
 import { SCHEDULES } from "./optimizers/rates.js";
 import {
-  DEFAULT_EPOCHS,
   DEFAULT_HIDDEN,
   DEFAULT_MICRO_BATCH,
   DEFAULT_OPTIMIZERS,
@@ -19,6 +18,7 @@ import {
   optionName,
 } from "./options.js";
 import type { RawOptions } from "./options.js";
+import { DEFAULT_EPOCHS } from "./plan.js";
 import { executeRun, resumeRun, startRun } from "./run.js";
 import { DEFAULT_BATCH_SIZES, DEFAULT_SWEEP_OPTIMIZERS } from "./sweep/sweep-options.js";
 import { executeSweep, resumeSweep, startSweep } from "./sweep/sweep.js";
@@ -36,7 +36,10 @@ function addTrainingOptions(command: Command): Command {
       "--micro-batch <samples>",
       `samples whose gradients are computed together (default: ${DEFAULT_MICRO_BATCH.mlp}, ${DEFAULT_MICRO_BATCH.lenet} for lenet)`,
     )
-    .option("--epochs <count>", `passes over the training set (default: ${DEFAULT_EPOCHS})`)
+    .option(
+      "--epochs <count>",
+      `passes over the training set (default: ${DEFAULT_EPOCHS}, more for fewer than 3,000 samples)`,
+    )
     .option("--warmup-epochs <count>", "epochs in which the rate rises (default: a fifth of all)")
     .option("--schedule <name>", `${SCHEDULES.join(", ")} (default: polynomial, of power 2)`)
     .option("--momentum <value>", "from 0 to below 1 (default: the preset's, else 0.9)")

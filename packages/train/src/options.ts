@@ -31,7 +31,7 @@ export interface TrainOptions extends StepOptions {
   readonly optimizer: readonly OptimizerName[];
   readonly batchSize: number | null;
   readonly microBatch: number;
-  readonly epochs: number;
+  readonly epochs: number | null;
   /** null: as documented where everything is, else searched. */
   readonly lr: number | typeof AUTO | null;
   /** Limit of the norm of all gradients; null: none, but for optimizers whose name asks for one. */
@@ -39,7 +39,7 @@ export interface TrainOptions extends StepOptions {
   readonly init: Init;
   /** Scores a held-out part of the training set in place of the test set. */
   readonly holdOut: boolean;
-  readonly warmupEpochs: number;
+  readonly warmupEpochs: number | null;
   readonly schedule: ScheduleName;
   readonly seed: number;
 }
@@ -48,6 +48,7 @@ export interface TrainOptions extends StepOptions {
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 const MAX_SIZE = 2 ** 24;
+const MAX_EPOCHS = 100_000;
 
 /** The fastest of 32, 64, … 1,024: what is between the layers stays in a core's cache. */
 export const DEFAULT_MICRO_BATCH: Readonly<Record<ModelName, number>> = { mlp: 256, lenet: 64 };
@@ -56,9 +57,6 @@ export const DEFAULT_HIDDEN = [300, 100];
 export const DEFAULT_OPTIMIZERS: OptimizerName[] = ["lars8bit", "sgd-nesterov+clip", "sgd"];
 /** A value that is searched on a held-out part of the training set. */
 export const AUTO = "auto";
-export const DEFAULT_EPOCHS = 10;
-/** The part of a run in which the rate rises. */
-const WARMUP_PART = 1 / 5;
 
 /**
  * Checks every option and what must hold between them.
@@ -82,7 +80,7 @@ export function checkOptions(raw: RawOptions): TrainOptions {
     <Choice extends string>(choices: readonly Choice[]) =>
     (option: string, value: unknown): Choice =>
       checkChoice(option, value, choices);
-  const epochs = optional("epochs", DEFAULT_EPOCHS, integer(1, 100_000));
+  const epochs = optional<number | null>("epochs", null, integer(1, MAX_EPOCHS));
   const model = optional("model", "mlp", choice(MODELS));
   const options: TrainOptions = {
     model,
@@ -101,8 +99,8 @@ export function checkOptions(raw: RawOptions): TrainOptions {
     maxGradNorm: optional<TrainOptions["maxGradNorm"]>("maxGradNorm", null, checkSearchable),
     init: optional<Init>("init", "he", choice(INITS)),
     holdOut: optional("holdOut", false, checkFlag),
-    warmupEpochs: optional("warmupEpochs", epochs * WARMUP_PART, (option, value) =>
-      checkNumber(option, value, { from: 0, to: epochs, below: true }),
+    warmupEpochs: optional<number | null>("warmupEpochs", null, (option, value) =>
+      checkNumber(option, value, { from: 0, to: epochs ?? MAX_EPOCHS, below: true }),
     ),
     schedule: optional("schedule", "polynomial", choice(SCHEDULES)),
     momentum: optional<number | null>("momentum", null, (option, value) =>

@@ -15,9 +15,18 @@ import type { TrainOptions } from "./options.js";
 const DEFAULT_BATCH_SIZE = 8192;
 /** A data set that is smaller gets this many steps an epoch at least. */
 const MIN_STEPS_PER_EPOCH = 7;
+export const DEFAULT_EPOCHS = 10;
+/** A data set that is smaller than a tenth of this gets more epochs: 70 steps are few. */
+const MIN_SAMPLES_SEEN = 30_000;
+/** The part of a run in which the rate rises. */
+const WARMUP_PART = 1 / 5;
+
+/** Options whose defaults depend on the data set have theirs. */
+export type CompleteOptions = TrainOptions &
+  Readonly<Record<"batchSize" | "epochs" | "warmupEpochs", number>>;
 
 export interface Plan {
-  readonly options: TrainOptions & { readonly batchSize: number };
+  readonly options: CompleteOptions;
   readonly model: ModelConfig;
   readonly stepsPerEpoch: number;
   /** Tells data sets apart. */
@@ -66,6 +75,13 @@ export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
       `--batch-size: expected ${samples} or less, the samples of the training set, got ${batchSize}`,
     );
   }
+  const epochs = options.epochs ?? Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
+  const warmupEpochs = options.warmupEpochs ?? epochs * WARMUP_PART;
+  if (warmupEpochs >= epochs) {
+    throw new UsageError(
+      `--warmup-epochs: expected less than ${epochs} epochs, got ${warmupEpochs}`,
+    );
+  }
   const model: ModelConfig = {
     model: options.model,
     hidden: options.hidden ?? [],
@@ -74,7 +90,7 @@ export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
   };
   checkModel(model);
   return {
-    options: { ...options, batchSize },
+    options: { ...options, batchSize, epochs, warmupEpochs },
     model,
     stepsPerEpoch: Math.ceil(samples / batchSize),
     fingerprint: fingerprint(dataset),

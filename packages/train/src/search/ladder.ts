@@ -30,25 +30,25 @@ export interface Ladder {
   setting(place: Place): Setting;
 }
 
-/** Twelve rates, each twice the one before, or four rates, each four times the one before, for three limits. */
-const RATES = 12;
-const CLIPPED_RATES = 4;
+/** Nine rates, each twice the one before, or three rates, each four times the one before, for three limits. */
+const RATES = 9;
+const CLIPPED_RATES = 3;
 const LIMITS = 3;
 
 /**
- * The lowest rates. Each ladder spans three orders of magnitude around what is usual, for any data: the
- * search goes on beyond its ends.
+ * The lowest rates. Each ladder spans more than two orders of magnitude around what is usual, whatever the data:
+ * the search goes on beyond its ends.
  */
-const LOWEST_SGD_RATE = 0.004;
-const LOWEST_ADAMW_RATE = 2e-5;
-const LOWEST_LARS_RATE = 0.02;
+const LOWEST_SGD_RATE = 0.008;
+const LOWEST_ADAMW_RATE = 1e-4;
+const LOWEST_LARS_RATE = 0.04;
 const LOWEST_LIMIT = 0.1;
+/** At the lowest limit. */
+const LOWEST_CLIPPED_RATE = 0.4;
 /** Where rates are given and only the limit is searched. */
-const LOWEST_LONE_LIMIT = 0.01;
+const LOWEST_LONE_LIMIT = 0.02;
 /** Three limits an order of magnitude apart. */
 const LIMIT_FACTOR = Math.sqrt(10);
-/** The middle of the clipped rates, at the lowest limit. */
-const CLIPPED_FACTOR = 64;
 
 export function ladderOf(question: Question): Ladder {
   const { lr, maxGradNorm } = question;
@@ -88,7 +88,7 @@ function limitLadder(lr: number): Ladder {
 function jointLadder(question: Question): Ladder {
   const { optimizer } = question;
   const isProduct = !isLars(optimizer) && ruleOf(optimizer) !== "adamw";
-  const lowest = isProduct ? LOWEST_SGD_RATE * CLIPPED_FACTOR : 4 * lowestRate(question);
+  const lowest = isProduct ? LOWEST_CLIPPED_RATE : 4 * lowestRate(question);
   const places = Array.from({ length: LIMITS }, (_, norm) =>
     Array.from({ length: CLIPPED_RATES }, (__, rate) => ({ rate, norm })),
   );

@@ -33,9 +33,11 @@ export interface RateSearch {
 }
 
 /** Parts of the run's work that one trial of each rung takes. */
-export const TRIAL_PARTS = [1 / 60, 1 / 18, 1 / 10] as const;
-/** Trials beyond the ends of the ladder. */
-const MOST_EXTENSIONS = 4;
+export const TRIAL_PARTS = [1 / 50, 1 / 20, 1 / 16] as const;
+/** Trials of the first and of the last rung beyond the ends of what was tried: with all of them, the trials are 0.75 of a run. */
+const MOST_EXTENSIONS = { first: 3, last: 2 };
+/** How near a rate that diverged is: the rates of the last rung are √2 apart. */
+const NEXT_RATE = 1.5;
 /** Trials of the second rung. */
 const SURVIVORS = 4;
 
@@ -64,38 +66,70 @@ export async function searchSetting(
     const trials = await run(settings, rung);
     return trials.map((trial, index) => ({ place: places[index]!, trial }));
   };
-  const first = await runAt(ladder.places, 0);
-  let beyond = placesBeyond(ladder, first, heldOut);
-  for (let left = MOST_EXTENSIONS; beyond.length > 0 && left > 0;) {
-    const next = beyond.slice(0, left);
-    left -= next.length;
-    first.push(...(await runAt(next, 0)));
-    beyond = placesBeyond(ladder, first, heldOut);
-  }
+  /** Runs places, then those beyond the best while it lies at an end. */
+  const climb = async (places: readonly Place[], step: Step): Promise<Tried[]> => {
+    const tried = await runAt(places, step.rung);
+    for (let left = step.extensions; left > 0;) {
+      const beyond = placesBeyond(ladder, ranked(tried, heldOut)[0], { tried, step }).slice(
+        0,
+        left,
+      );
+      if (beyond.length === 0) break;
+      left -= beyond.length;
+      tried.push(...(await runAt(beyond, step.rung)));
+    }
+    return tried;
+  };
+  const first = await climb(ladder.places, {
+    rung: 0,
+    distance: 1,
+    extensions: MOST_EXTENSIONS.first,
+  });
   const survivors = ranked(first, heldOut).slice(0, SURVIVORS);
   const second = await runAt(placesOf(survivors), 1);
-  const [best] = ranked(second, heldOut);
+  const best = ranked(second, heldOut)[0]?.place;
   if (best === undefined) return null;
-  const third = await runAt([best.place, ...ladder.neighbours(best.place, 1 / 2)], 2);
-  const [chosen] = ranked(third, heldOut);
-  if (chosen === undefined) return null;
+  const around = [best, ...ladder.neighbours(best, 1 / 2)];
+  const third = await climb(around, {
+    rung: 2,
+    distance: 1 / 2,
+    extensions: MOST_EXTENSIONS.last,
+  });
   const trials = [...first, ...second, ...third].map(({ trial }) => trial);
-  const { lr, maxGradNorm } = chosen.trial;
-  return { trials, chosen: { lr, maxGradNorm }, atEdge: beyond.length > 0 };
+  const chosen = safest(alike(third, heldOut), trials);
+  if (chosen === undefined) return null;
+  const { lr, maxGradNorm } = chosen;
+  return { trials, chosen: { lr, maxGradNorm }, atEdge: isAtEdge(chosen, trials) };
+}
+
+/** A rung, how far apart its places are, and how many more may follow. */
+interface Step {
+  readonly rung: number;
+  readonly distance: number;
+  readonly extensions: number;
 }
 
 /**
- * Untried places beside the best, where it lies at an end. When nothing has learned, the ladder goes on below its lowest
- * rates.
+ * Untried places beside the best. When nothing has learned, those below the lowest.
  */
-function placesBeyond(ladder: Ladder, tried: readonly Tried[], heldOut: number): Place[] {
-  const [best] = ranked(tried, heldOut);
+function placesBeyond(
+  ladder: Ladder,
+  best: Tried | undefined,
+  { tried, step }: { tried: readonly Tried[]; step: Step },
+): Place[] {
   const from = best?.place ?? lowest(tried);
-  const wanted = ladder.neighbours(from, 1);
-  const missing = wanted.filter((place) => !tried.some((other) => isSame(other.place, place)));
-  return best === undefined
-    ? missing.filter(({ rate, norm }) => isBelow({ rate, norm }, from))
-    : missing;
+  const missing = ladder
+    .neighbours(from, step.distance)
+    .filter((place) => !tried.some((other) => isSame(other.place, place)));
+  return best === undefined ? missing.filter((place) => isBelow(place, from)) : missing;
+}
+
+/** Whether no rate beyond was tried, on one side, with the same limit. */
+function isAtEdge(chosen: Trial, trials: readonly Trial[]): boolean {
+  const rates = trials
+    .filter(({ maxGradNorm }) => maxGradNorm === chosen.maxGradNorm)
+    .map(({ lr }) => lr);
+  return Math.min(...rates) === chosen.lr || Math.max(...rates) === chosen.lr;
 }
 
 function lowest(tried: readonly Tried[]): Place {
@@ -116,17 +150,40 @@ function placesOf(tried: readonly Tried[]): Place[] {
 
 /**
  * The trials that did not diverge, best first: by accuracy, and the first by loss among those whose accuracies
- * are within one standard error of the best. Small data sets have few held-out samples, and many accuracies alike.
+ * are alike. Small data sets have few held-out samples, and many accuracies alike.
  */
 function ranked(tried: readonly Tried[], heldOut: number): Tried[] {
-  const finite = tried
-    .filter(({ trial }) => trial.accuracy !== null)
-    .toSorted((a, b) => b.trial.accuracy! - a.trial.accuracy! || a.trial.loss! - b.trial.loss!);
+  const top = alike(tried, heldOut);
+  const rest = byAccuracy(tried).filter((other) => !top.includes(other));
+  return [...top, ...rest];
+}
+
+/** Those within one standard error of the best, by loss. */
+function alike(tried: readonly Tried[], heldOut: number): Tried[] {
+  const finite = byAccuracy(tried);
   const top = finite[0]?.trial.accuracy ?? 0;
   const error = Math.sqrt((top * (1 - top)) / heldOut);
-  const alike = finite.filter(({ trial }) => trial.accuracy! >= top - error);
-  return [
-    ...alike.toSorted((a, b) => a.trial.loss! - b.trial.loss!),
-    ...finite.slice(alike.length),
-  ];
+  return finite
+    .filter(({ trial }) => trial.accuracy! >= top - error)
+    .toSorted((a, b) => a.trial.loss! - b.trial.loss!);
+}
+
+function byAccuracy(tried: readonly Tried[]): Tried[] {
+  return tried
+    .filter(({ trial }) => trial.accuracy !== null)
+    .toSorted((a, b) => b.trial.accuracy! - a.trial.accuracy!);
+}
+
+/** The first that is not next to a rate that diverged, where there is one: whole batches and other seeds go less far. */
+function safest(candidates: readonly Tried[], trials: readonly Trial[]): Trial | undefined {
+  const isSafe = ({ lr, maxGradNorm }: Trial): boolean =>
+    !trials.some(
+      (other) =>
+        other.accuracy === null &&
+        other.maxGradNorm === maxGradNorm &&
+        other.lr > lr &&
+        other.lr < lr * NEXT_RATE,
+    );
+  const found = candidates.map(({ trial }) => trial);
+  return found.find(isSafe) ?? found[0];
 }
