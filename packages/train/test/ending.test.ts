@@ -50,22 +50,30 @@ function hasMetrics(folder: string): boolean {
   return existsSync(file) && readFileSync(file).length > 0;
 }
 
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+interface Listed {
+  parent: number;
+  pid: number;
+  state: string;
 }
 
-function childrenOf(pid: number): number[] {
-  const text = execFileSync("ps", ["-A", "-o", "ppid=,pid="], { encoding: "utf8" });
-  const pairs = text
+function processes(): Listed[] {
+  const text = execFileSync("ps", ["-A", "-o", "ppid=,pid=,stat="], { encoding: "utf8" });
+  return text
     .trim()
     .split("\n")
-    .map((line) => line.trim().split(/\s+/).map(Number));
-  return pairs.filter(([parent]) => parent === pid).map(([, child]) => child!);
+    .map((line) => line.trim().split(/\s+/))
+    .map(([parent, pid, state]) => ({ parent: Number(parent), pid: Number(pid), state: state! }));
+}
+
+/** Processes that have not ended; a zombie has. */
+function running(pids: readonly number[]): Listed[] {
+  return processes().filter(({ pid, state }) => pids.includes(pid) && !state.startsWith("Z"));
+}
+
+function childrenOf(process: number): number[] {
+  return processes()
+    .filter(({ parent }) => parent === process)
+    .map(({ pid }) => pid);
 }
 
 describe("a signal", () => {
@@ -101,7 +109,7 @@ describe("a signal", () => {
     const { child, outcome } = startCli([
       ...args,
       "--epochs",
-      "300",
+      "20",
       "--jobs",
       "2",
       "--out",
@@ -117,7 +125,7 @@ describe("a signal", () => {
     expect(ended.stderr).toBe(
       `stopped by SIGINT; go on with: layerwise-train sweep --resume '${folder}'\n`,
     );
-    await until(() => !pids.some(isRunning));
+    await expect.poll(() => running(pids), { timeout: 30_000 }).toEqual([]);
     expect(existsSync(join(folder, "lock"))).toBe(false);
     expect(await runCli(["sweep", "--resume", folder])).toMatchObject({ code: 0, stderr: "" });
     expect(leftovers(folder)).toEqual([]);
