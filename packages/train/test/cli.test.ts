@@ -140,6 +140,27 @@ test("a table with words for classes trains", async () => {
   expect(epochs.at(-1)!.testAccuracy).toBeGreaterThan(0.9);
 });
 
+test("the same optimizer by two names is said", async () => {
+  const args = ["--optimizer", "lars32bit,sgd,lars", "--lr", "1", "--epochs", "1"];
+  const { code, stdout } = await runCli([...small, ...args, "--out", inTemporary("twice")]);
+  expect(code).toBe(0);
+  expect(stdout).toContain("note: lars and lars32bit are two names of one optimizer");
+});
+
+test("--version names the trainer, the library and Node.js", async () => {
+  const outcome = await runCli(["--version"]);
+  expect(outcome).toMatchObject({ code: 0, stderr: "" });
+  expect(outcome.stdout).toMatch(
+    /^layerwise-train \d+\.\d+\.\d+ \(layerwise \d+\.\d+\.\d+, Node\.js \d+\.\d+\.\d+\)\n$/,
+  );
+});
+
+test("an option before sweep is refused, not lost", async () => {
+  const outcome = await runCli(["--epochs", "1", "sweep"]);
+  expect(outcome).toMatchObject({ code: 2, stdout: "" });
+  expect(outcome.stderr).toContain("--epochs: expected after sweep, got before it");
+});
+
 test("lenet trains on images", async () => {
   const out = inTemporary("lenet");
   const args = ["--data", images, "--model", "lenet", "--batch-size", "48", "--micro-batch", "16"];
