@@ -17,6 +17,7 @@ import { runCli, runShell, startCli, until } from "./helpers/cli.js";
 import type { Outcome } from "./helpers/cli.js";
 import { csvText, temporaryFolder, writeFiles } from "./helpers/data.js";
 import { checkpointHashes, leftovers, metricsOf, mountDisk } from "./helpers/folders.js";
+import { childrenOf, running } from "./helpers/processes.js";
 
 const temporary = temporaryFolder();
 afterAll(temporary.remove);
@@ -48,32 +49,6 @@ function expectOneLine({ stderr }: Outcome): void {
 function hasMetrics(folder: string): boolean {
   const file = join(folder, "metrics.jsonl");
   return existsSync(file) && readFileSync(file).length > 0;
-}
-
-interface Listed {
-  parent: number;
-  pid: number;
-  state: string;
-}
-
-function processes(): Listed[] {
-  const text = execFileSync("ps", ["-A", "-o", "ppid=,pid=,stat="], { encoding: "utf8" });
-  return text
-    .trim()
-    .split("\n")
-    .map((line) => line.trim().split(/\s+/))
-    .map(([parent, pid, state]) => ({ parent: Number(parent), pid: Number(pid), state: state! }));
-}
-
-/** Processes that have not ended; a zombie has. */
-function running(pids: readonly number[]): Listed[] {
-  return processes().filter(({ pid, state }) => pids.includes(pid) && !state.startsWith("Z"));
-}
-
-function childrenOf(process: number): number[] {
-  return processes()
-    .filter(({ parent }) => parent === process)
-    .map(({ pid }) => pid);
 }
 
 describe("a signal", () => {
