@@ -1,6 +1,8 @@
 /** The command line as users run it: what it trains and writes, and its exit codes. */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { decodeCheckpoint } from "layerwise/checkpoint";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readMetrics } from "../src/metrics.js";
@@ -153,6 +155,39 @@ test("--version names the trainer, the library and Node.js", async () => {
   expect(outcome.stdout).toMatch(
     /^layerwise-train \d+\.\d+\.\d+ \(layerwise \d+\.\d+\.\d+, Node\.js \d+\.\d+\.\d+\)\n$/,
   );
+});
+
+describe("the command that npm links", () => {
+  const bin = fileURLToPath(new URL("../bin/layerwise-train.js", import.meta.url));
+  const run = (file: string): Promise<{ code: number; text: string }> =>
+    new Promise((resolve) => {
+      execFile(process.execPath, [file, "--version"], (error, stdout, stderr) => {
+        resolve({ code: Number(error?.code ?? 0), text: stdout + stderr });
+      });
+    });
+
+  test("is there before anything is built, and is not a file of dist/", () => {
+    const { bin: bins } = JSON.parse(
+      readFileSync(new URL("../package.json", import.meta.url), "utf8"),
+    ) as { bin: Record<string, string> };
+    expect(bins).toEqual({ "layerwise-train": "bin/layerwise-train.js" });
+    expect(statSync(bin).mode & 0o111).toBe(0o111);
+  });
+
+  test("runs what was built, and says so when that is missing", async () => {
+    expect(await run(bin)).toMatchObject({
+      code: 0,
+      text: expect.stringMatching(/^layerwise-train \d/),
+    });
+    const folder = writeFiles(inTemporary("package/bin"), {
+      "layerwise-train.mjs": readFileSync(bin),
+    });
+    const { code, text } = await run(join(folder, "layerwise-train.mjs"));
+    expect(code).toBe(2);
+    expect(text).toMatch(
+      /^layerwise-train: expected .*dist\/cli\.js, got none; build it: npm run build\n$/,
+    );
+  });
 });
 
 test("an option before sweep is refused, not lost", async () => {

@@ -363,7 +363,8 @@ describe("what is printed for an error", () => {
 
   test("anything else: one line; LAYERWISE_DEBUG=1 adds the stack", () => {
     const error = new TypeError("no such thing\nin two lines");
-    const line = "layerwise-train: unexpected error: no such thing; LAYERWISE_DEBUG=1 shows where";
+    const line =
+      "layerwise-train: unexpected error: no such thing in two lines; LAYERWISE_DEBUG=1 shows where";
     expect(ended(error)).toEqual({ code: 1, lines: [line] });
     vi.stubEnv("LAYERWISE_DEBUG", "1");
     try {
