@@ -124,6 +124,7 @@ test("a checkpoint that is damaged is refused, and so is one of another model", 
   const args = options.map((option) => (option === "32" ? "40" : option));
   expect(await runCli([...args, "--epochs", "1", "--out", other])).toMatchObject({ code: 0 });
   writeFileSync(checkpoint, readFileSync(join(other, "checkpoints", "lars8bit.safetensors")));
+  writeFileSync(join(folder, "metrics.jsonl"), readFileSync(join(other, "metrics.jsonl")));
   const wrong = await runCli(["--resume", folder]);
   expect(wrong).toMatchObject({ code: 2 });
   expect(wrong.stderr).toContain(
