@@ -18,15 +18,15 @@ import type { ArrayTree } from "./trees.js";
 /** Options of {@link optimizerFor}: those of `LARS`, and masks. */
 export type HostOptions = LARSOptions & MaskOptions;
 
-/** A layer: an array of jax-js, whose values are copied, or a parameter, which is used as it is. */
+/** A layer: an array of jax-js, whose values are copied, or a parameter, which is used directly. */
 export type HostLeaf = np.Array | Parameter;
 
-/** Gradients of a layer: an array of jax-js, or values on the CPU. null: the layer takes no part. */
+/** The gradient of a layer: an array of jax-js, or values on the CPU. null: the step ignores the layer. */
 export type HostGradient = np.Array | Float32Array | null;
 
 /** What {@link optimizerFor} returns. */
 export class HostOptimizer {
-  /** The optimizer itself, with groups, state, `stateDict` and all. Masked layers are groups of their own. */
+  /** The optimizer itself, with groups, state and `stateDict`. Masked layers form their own groups. */
   readonly optimizer: LARS;
   /** The layers in the order of the tree's leaves. Those made from arrays lie in the kernels' memory. */
   readonly parameters: readonly Parameter[];
@@ -50,8 +50,8 @@ export class HostOptimizer {
    * Reads the gradients out and makes one step of the core.
    *
    * @param gradients a tree with the structure of the parameters; arrays of jax-js in it are consumed. Without
-   *   it, the gradients are those that the parameters have: write into `parameters[i].grad`
-   * @throws as `LARS.step` does, and TypeError for another structure
+   *   it, the step uses the parameters' own gradients: write into `parameters[i].grad`
+   * @throws what `LARS.step` throws, and TypeError for another structure
    */
   step(gradients?: JsTree<HostGradient>, options: StepOptions = {}): StepReport {
     if (gradients !== undefined) this.#takeGradients(gradients);
@@ -69,7 +69,7 @@ export class HostOptimizer {
     );
   }
 
-  /** Gives back the state, and the memory of the parameters that were made from arrays. */
+  /** Frees the state, and the memory of the parameters that were made from arrays. */
   dispose(): void {
     this.optimizer.dispose();
     for (const [parameter, memory] of this.#gradientMemory) {

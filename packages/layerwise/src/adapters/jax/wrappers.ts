@@ -24,12 +24,12 @@ export type SkipState<State extends OptState = OptState> = {
 };
 
 /**
- * Passes over steps whose updates, as they come in, have a NaN or infinite element: what comes out is 0, and the inner
- * state stays as it was. `lars` does so by itself; this is for chains of pieces, and for other optimizers.
+ * Skips steps whose incoming updates have a NaN or infinite element: it returns 0 and keeps the inner state.
+ * `lars` does this itself; use this for chains of pieces and for other optimizers.
  *
- * Source: `optax.apply_if_finite`, which looks at what the inner transformation makes, and gives up after some steps.
+ * Source: `optax.apply_if_finite`, which tests the output of the inner transformation, and gives up after some steps.
  *
- * @param inner what steps are made with
+ * @param inner the transformation that makes the steps
  */
 export function skipNonFinite<State extends OptState>(
   inner: GradientTransformation<State>,
@@ -74,17 +74,17 @@ export type MultiStepsState<State extends OptState = OptState> = {
 };
 
 /**
- * Accumulates gradients over k calls: the inner transformation makes a step with their mean in each k-th, and what comes
- * out of the others is 0. So a batch can be larger than what fits into memory.
+ * Accumulates gradients over k calls: every k-th call makes a step of the inner transformation with their mean, and the
+ * others return 0. So a batch can be larger than what fits into memory.
  *
- * `jit` has no branches: the inner transformation is computed in every call, and chosen in each k-th. It keeps one
- * gradient of float32.
+ * `jit` has no branches: every call computes the inner transformation, and every k-th uses it. The state keeps one
+ * float32 gradient.
  *
  * Source: `optax.MultiSteps`.
  *
- * @param inner what steps are made with
- * @param k calls to a step, ≥ 1
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @param inner the transformation that makes the steps
+ * @param k calls per step, ≥ 1
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function multiSteps<State extends OptState>(
   inner: GradientTransformation<State>,

@@ -1,4 +1,4 @@
-/** LARS as optimizers of TensorFlow.js. They bring its tensors to the core, and have no rule of their own. */
+/** LARS as optimizers of TensorFlow.js. They bring its tensors to the core and implement no rule. */
 import { shown } from "../../check.js";
 import * as core from "../../optimizer/lars.js";
 import type { ClassName } from "../../options/fixed-bits.js";
@@ -32,22 +32,22 @@ import type {
 } from "./tensorflow.js";
 import { fromTensors, toTensors } from "./weights.js";
 
-/** What the optimizers have beside the members of `tf.Optimizer`. */
+/** Members in addition to those of `tf.Optimizer`. */
 export interface LARSMembers {
-  /** γ of the variables that have no rate of their own: a number ≥ 0, or a schedule. Can be set at any time. */
+  /** γ of the variables without a rate of their own: a number ≥ 0, or a schedule. Can be set at any time. */
   learningRate: number | Schedule;
-  /** Options by variable. Can be set until the first step. */
+  /** Options by variable. Can be set before the first step. */
   variableOptions: VariableOptions;
-  /** What the last step did; null before the first, and where the numbers stay on the device. */
+  /** The report of the last step; null before the first, and if the numbers stay on the device. */
   readonly lastStep: StepReport | null;
   /** Bytes of optimizer state held now. */
   readonly stateBytes: number;
-  /** Sets {@link learningRate}, as `tf.train.sgd` has it. */
+  /** Sets {@link learningRate}, as in `tf.train.sgd`. */
   setLearningRate(lr: number | Schedule): void;
   /**
-   * Waits until it is known of all steps so far whether their gradients were finite: on devices, steps don't wait.
+   * Waits until the gradients of all steps so far are known to be finite or not: on devices, steps don't wait.
    *
-   * @throws NonFiniteGradientError under nonFinite "throw", for a gradient of a step that no error has told of yet
+   * @throws NonFiniteGradientError under nonFinite "throw", for a non-finite gradient that no error has reported yet
    */
   settled(): Promise<void>;
 }
@@ -62,7 +62,7 @@ type OptimizerOf<TF> = TF extends {
 export interface LARSClass<TF> {
   /**
    * @param options the core's {@link LARSOptions}, `excludeFromAdaptation` and `variableOptions`
-   * @throws TypeError or RangeError that names the option, what was expected and what came
+   * @throws TypeError or RangeError that names the option, what was expected, and the value
    */
   new (options: TensorFlowLARSOptions): OptimizerOf<TF> & LARSMembers;
   /** The name under which models are saved. */
@@ -85,7 +85,10 @@ const created = new WeakMap<object, LARSClasses<unknown>>();
  * Makes the LARS optimizers for a TensorFlow.js, and registers them for `tf.loadLayersModel`.
  *
  * @param tf the namespace: `import * as tf from "@tensorflow/tfjs"` (4.x)
- * @throws TypeError when it is something else
+ * @throws TypeError if it is anything else
+ * @example
+ * const { LARS8bit } = createLars(tf);
+ * model.compile({ optimizer: new LARS8bit({ lr: 0.5, momentum: 0.9 }), loss: "categoricalCrossentropy" });
  */
 export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<TF> {
   const known = created.get(checkedNamespace(tf));
@@ -115,7 +118,7 @@ function checkedNamespace(tf: unknown): object {
 const CORE = { LARS: core.LARS, LARS8bit: core.LARS8bit, LARS32bit: core.LARS32bit } as const;
 
 function createClass(tf: TensorFlow, className: ClassName): object {
-  // The structural type says what the subclass uses; what it leaves alone is there all the same.
+  // The structural type lists only what the subclass uses.
   const Base = tf.Optimizer as unknown as new () => BaseOptimizer;
 
   const cls = class extends Base implements LARSMembers {
