@@ -1,9 +1,9 @@
-#!/usr/bin/env node
 /** The command line: layerwise-train [train options], layerwise-train sweep [sweep options]. */
 import { join } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { checkText } from "./check.js";
-import { TrainingError, UsageError, messageOf } from "./errors.js";
+import { endOnStrayErrors, endWith } from "./ending.js";
+import { UsageError } from "./errors.js";
 import { MODELS } from "./models/model.js";
 import { INITS } from "./models/parameters.js";
 import { RULES } from "./optimizers/names.js";
@@ -22,6 +22,8 @@ import { DEFAULT_EPOCHS } from "./plan.js";
 import { executeRun, resumeRun, startRun } from "./run.js";
 import { DEFAULT_BATCH_SIZES, DEFAULT_SWEEP_OPTIMIZERS } from "./sweep/sweep-options.js";
 import { executeSweep, resumeSweep, startSweep } from "./sweep/sweep.js";
+import { editDistance } from "./text.js";
+import { VERSIONS } from "./versions.js";
 
 /** What a training run and the runs of a sweep have in common. */
 function addTrainingOptions(command: Command): Command {
@@ -77,6 +79,7 @@ function trainCommand(program: Command): void {
     .option("--out <folder>", "a new folder for the run (default: runs/<time>)")
     .option("--resume <folder>", "goes on with a run that was stopped")
     .action(async (options: RawOptions) => {
+      checkCommand(program);
       const { out, resume, workers, ...training } = options;
       const threads = checkThreads("--workers", workers);
       if (resume === undefined) {
@@ -118,6 +121,7 @@ function sweepCommand(program: Command): void {
     .option("--out <folder>", "a new folder for the sweep (default: runs/sweep-<time>)")
     .option("--resume <folder>", "goes on with a sweep that was stopped")
     .action(async (options: RawOptions) => {
+      checkNoneBefore(program.opts());
       const { out, resume, jobs, ...sweep } = options;
       const parallel = checkThreads("--jobs", jobs);
       if (resume === undefined) {
@@ -130,13 +134,36 @@ function sweepCommand(program: Command): void {
     });
 }
 
+/** Training takes options only: another word was meant to be a command, or an option's value. */
+function checkCommand({ args, commands }: Command): void {
+  const [word] = args;
+  if (word === undefined) return;
+  const names = commands.map((command) => command.name());
+  const near = names.find((name) => editDistance(word, name) <= name.length / 2);
+  const hint = near === undefined ? "" : `; did you mean ${near}?`;
+  throw new UsageError(`command: expected ${names.join(", ")} or options, got "${word}"${hint}`);
+}
+
+/** What stands before "sweep" would be an option of training. */
+function checkNoneBefore(options: RawOptions): void {
+  const [name] = Object.keys(options);
+  if (name === undefined) return;
+  throw new UsageError(`${optionName(name)}: expected after sweep, got before it`);
+}
+
 /** A run or a sweep that goes on has its options already. */
 function checkAlone(others: RawOptions, allowed: string): void {
   const [other] = Object.entries(others).filter(([, value]) => value !== undefined);
   if (other === undefined) return;
   throw new UsageError(
-    `--resume: got ${optionName(other[0])} with it; it goes on with the options that it has (only ${allowed} may be given)`,
+    `--resume: expected no other option but ${allowed}, got ${optionName(other[0])}; it goes on with the options that it has`,
   );
+}
+
+/** layerwise-train 1.0.0 (layerwise 1.0.0, Node.js 20.19.0). */
+function versionText(): string {
+  const [own, ...others] = Object.entries(VERSIONS).map(([name, version]) => `${name} ${version}`);
+  return `${own!} (${others.join(", ")})`;
 }
 
 /** 2026-01-31-12-00-00, in local time. */
@@ -146,34 +173,26 @@ function timestamp(): string {
   return local.toISOString().slice(0, 19).replace(/[T:]/g, "-");
 }
 
-/** The exit code of anything that was thrown, which is printed unless it was before. */
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  // What went wrong in training was printed where it happened.
-  if (error instanceof TrainingError) return 1;
-  if (error instanceof UsageError) {
-    console.error(`layerwise-train: ${error.message}`);
-    return 2;
-  }
-  console.error(error instanceof Error ? error.stack : messageOf(error));
-  return 1;
-}
-
 const program = new Command("layerwise-train")
   .description("Trains a classifier with LARS and with SGD, and shows what each optimizer did.")
+  .version(versionText(), "-V, --version", "versions of the trainer and of layerwise")
   // Options after "sweep" are its own, although training has options of the same names.
   .enablePositionalOptions()
+  // Words are looked at by the action, which knows what was meant.
+  .allowExcessArguments()
   .exitOverride();
 trainCommand(program);
 sweepCommand(program);
 
+endOnStrayErrors();
 // A sweep holds the other end of this channel: when it is killed, its cells must not train on.
 process.on("disconnect", () => process.exit(1));
+if ((process.connected as boolean | undefined) === false) process.exit(1);
 // The channel alone keeps no process running.
 process.channel?.unref();
 
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = report(error);
+  process.exitCode = endWith(error);
 }

@@ -1,16 +1,17 @@
 /** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
 import {
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   fstatSync,
   ftruncateSync,
-  openSync,
   readFileSync,
-  writeSync,
 } from "node:fs";
 import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, parseObject } from "./check.js";
+import { UsageError } from "./errors.js";
+import { openFile, writeFully, writing } from "./files.js";
 import { OPTIMIZERS } from "./optimizers/names.js";
 import type { OptimizerName } from "./optimizers/names.js";
 
@@ -64,16 +65,30 @@ export interface FailureMetrics {
 
 export type Metrics = StepMetrics | EpochMetrics | FailureMetrics;
 
-/** An open metrics.jsonl, to which lines are added. */
+/** An open metrics.jsonl, to which lines are added. Its methods throw WriteErrors. */
 export class MetricsFile {
+  readonly #file: string;
   readonly #descriptor: number;
   #length: number;
 
-  /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
+  /**
+   * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
+   * @throws UsageError when the file has fewer
+   */
   constructor(file: string, length: number) {
-    this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
-    this.#length = Math.min(length, fstatSync(this.#descriptor).size);
-    ftruncateSync(this.#descriptor, this.#length);
+    this.#file = file;
+    this.#length = length;
+    this.#descriptor = writing(file, () => openFile(file, constants.O_RDWR | constants.O_CREAT));
+    const { size } = fstatSync(this.#descriptor);
+    if (size < length) {
+      closeSync(this.#descriptor);
+      throw new UsageError(
+        `${file}: expected the ${length} bytes that a checkpoint goes with, got ${size}`,
+      );
+    }
+    writing(file, () => {
+      ftruncateSync(this.#descriptor, length);
+    });
   }
 
   /** Bytes written so far. */
@@ -83,13 +98,17 @@ export class MetricsFile {
 
   add(metrics: Metrics): void {
     const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
-    writeSync(this.#descriptor, line, 0, line.length, this.#length);
+    writing(this.#file, () => {
+      writeFully(this.#descriptor, line, this.#length);
+    });
     this.#length += line.length;
   }
 
   /** Returns when everything is on the disk. */
   sync(): void {
-    fsyncSync(this.#descriptor);
+    writing(this.#file, () => {
+      fsyncSync(this.#descriptor);
+    });
   }
 
   close(): void {

@@ -4,18 +4,21 @@ import { rowsUpTo } from "./data/dataset.js";
 import type { Dataset } from "./data/dataset.js";
 import { heldOutRows } from "./data/held-out.js";
 import { loadDataset } from "./data/load.js";
+import { reloadDataset } from "./data/reload.js";
 import { describeRun, describeSetting } from "./describe.js";
-import { TrainingError, UsageError } from "./errors.js";
+import { TrainingError } from "./errors.js";
 import { GradientPool } from "./gradients/pool.js";
 import { MetricsFile, readMetrics } from "./metrics.js";
 import type { FailureMetrics } from "./metrics.js";
+import { checkNewFolder } from "./new-folder.js";
 import type { OptimizerName } from "./optimizers/names.js";
 import type { TrainOptions } from "./options.js";
 import { makePlan, trainingPlan } from "./plan.js";
 import type { Plan, PlannedRun, Settings } from "./plan.js";
 import { ProgressLog, finalLine } from "./progress.js";
 import { writeReport } from "./report/report.js";
-import { RunFolder, checkNewFolder } from "./run-folder.js";
+import { resumable, shellWord } from "./resumable.js";
+import { RunFolder } from "./run-folder.js";
 import { findSetting } from "./search/find-settings.js";
 import { SearchFile } from "./search/search-file.js";
 import { settingSource } from "./search/settings.js";
@@ -42,15 +45,14 @@ export function startRun(options: TrainOptions, out: string): Run {
 /** Opens a run whose folder is there, on the data that it was started with. */
 export function resumeRun(path: string): Run {
   const folder = RunFolder.open(resolve(path));
-  const { options, settings, fingerprint } = folder.readConfig();
-  const dataset = loadDataset(options);
-  const plan = makePlan(options, dataset);
-  if (plan.fingerprint !== fingerprint) {
-    throw new UsageError(
-      `--resume: expected the data that ${folder.path} was started with, got other data in ${options.data ?? "MNIST"}`,
-    );
+  try {
+    const { options, settings, fingerprint } = folder.readConfig();
+    const dataset = reloadDataset(options, { saved: fingerprint, folder: folder.path });
+    return { plan: makePlan(options, dataset), dataset, folder, settings };
+  } catch (error) {
+    folder.unlock();
+    throw error;
   }
-  return { plan, dataset, folder, settings };
 }
 
 function settingsWithoutSearch(plan: Plan): Settings {
@@ -69,13 +71,15 @@ function settingsWithoutSearch(plan: Plan): Settings {
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
-  folder.lock();
+  const command = `layerwise-train --resume ${shellWord(folder.path)}`;
   try {
-    console.log(describeRun(run, run.dataset, folder.path));
-    await searchAndTrain(run, workers);
-    writeReport(run, folder);
-    console.log(`report: ${folder.reportFile}`);
-    if (plan.options.optimizer.length > 1) printResults(run);
+    await resumable(command, async () => {
+      console.log(describeRun(run, run.dataset, folder.path));
+      await searchAndTrain(run, workers);
+      writeReport(run, folder);
+      console.log(`report: ${folder.reportFile}`);
+      if (plan.options.optimizer.length > 1) printResults(run);
+    });
   } finally {
     folder.unlock();
   }

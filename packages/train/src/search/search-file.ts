@@ -1,8 +1,7 @@
 /** search.json: the trials of a run's searches, so that a search that was stopped goes on. */
-import { existsSync, readFileSync } from "node:fs";
 import { checkChoice, checkInteger, checkNumber, checkObject, parseObject } from "../check.js";
 import { UsageError } from "../errors.js";
-import { writeAtomically } from "../files.js";
+import { readIfThere, writeAtomically } from "../files.js";
 import { OPTIMIZERS } from "../optimizers/names.js";
 import type { OptimizerName } from "../optimizers/names.js";
 import type { Setting } from "../optimizers/options.js";
@@ -10,6 +9,8 @@ import type { RateSearch, Trial } from "./rate-search.js";
 
 const FORMAT = "layerwise-train.search";
 const VERSION = 1;
+/** A trial is about 200 bytes. */
+const MAX_BYTES = 2 ** 24;
 
 /** A search as far as it has come. */
 export interface SavedSearch extends Omit<RateSearch, "chosen"> {
@@ -25,8 +26,9 @@ export class SearchFile {
   /** @throws UsageError when the file is damaged */
   constructor(file: string) {
     this.#file = file;
-    if (!existsSync(file)) return;
-    const saved = parseObject(file, readFileSync(file, "utf8"));
+    const bytes = readIfThere(file, MAX_BYTES);
+    if (bytes === null) return;
+    const saved = parseObject(file, bytes.toString());
     if (saved.format !== FORMAT || saved.version !== VERSION || !Array.isArray(saved.searches)) {
       throw new UsageError(`${file}: expected ${FORMAT}, version ${VERSION}, got something else`);
     }

@@ -14,20 +14,31 @@ const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
  * Trains a cell.
  *
  * @param path of a folder for the files of the run; must be empty
- * @throws Error when the process failed for another reason than a loss that is not finite
+ * @returns the result, or why there is none: a loss that is not finite is a result, any other failure is not
  */
-export async function runCell(cell: Cell, training: RawOptions, path: string): Promise<CellResult> {
+export async function runCell(
+  cell: Cell,
+  training: RawOptions,
+  path: string,
+): Promise<CellResult | string> {
   const given = Object.entries(cell).filter(([, value]) => value !== null);
   const own = { ...Object.fromEntries(given), workers: 1, out: path };
-  const { code, errors } = await runProcess(optionTexts({ ...training, ...own }));
-  const failed = new Error(`${cell.optimizer}: a cell ended with code ${String(code)}: ${errors}`);
-  if (code !== 0 && code !== 1) throw failed;
+  const { code, signal, errors } = await runProcess(optionTexts({ ...training, ...own }));
+  const result = code === 0 || code === 1 ? readResult(cell, path) : null;
+  if (result !== null && result.diverged === (code === 1)) return result;
+  const end = signal ?? `exit code ${String(code)}`;
+  return errors === "" ? end : `${end}: ${errors}`;
+}
+
+/** What a run has written down; null when it has no end. */
+function readResult(cell: Cell, path: string): CellResult | null {
   const folder = RunFolder.open(path);
+  folder.unlock();
   const metrics = readMetrics(folder.metricsFile);
   const epochs = metrics.filter((line) => line.kind === "epoch");
   const diverged = metrics.some((line) => line.kind === "failed");
-  if (diverged !== (code === 1)) throw failed;
   const last = diverged ? undefined : epochs.at(-1);
+  if (last === undefined && !diverged) return null;
   const setting = folder.readConfig().settings[cell.optimizer];
   const search = new SearchFile(folder.searchFile).get(cell.optimizer);
   const accuracy = last?.testAccuracy ?? null;
@@ -55,8 +66,14 @@ function optionTexts(options: RawOptions): string[] {
   });
 }
 
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  errors: string;
+}
+
 /** Runs this command line again; with the channel, the child notices when this process is killed. */
-function runProcess(args: readonly string[]): Promise<{ code: number | null; errors: string }> {
+function runProcess(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
@@ -64,8 +81,8 @@ function runProcess(args: readonly string[]): Promise<{ code: number | null; err
     let errors = "";
     child.stderr!.on("data", (chunk: Buffer) => (errors += chunk.toString()));
     child.on("error", reject);
-    child.on("close", (code) => {
-      resolve({ code, errors: errors.trim() });
+    child.on("close", (code, signal) => {
+      resolve({ code, signal, errors: errors.trim() });
     });
   });
 }
