@@ -104,7 +104,7 @@ function named(name: string, options: LarsOptions): GradientTransformation<LarsS
   });
 }
 
-/** The states of the layers, checked: those of other options are refused by name. */
+/** The states of the layers, checked. A state of other options throws an error that names the layer. */
 function checkedLayers(
   name: string,
   {
@@ -130,10 +130,10 @@ function checkedLayers(
 }
 
 /**
- * {@link lars} with 8-bit momentum: 1.0157 bytes a parameter, four codes to a uint32. Layers with fewer than
+ * {@link lars} with 8-bit momentum: 1.0157 bytes per parameter, with four codes in a uint32. Layers with fewer than
  * `min8bitSize` elements keep 32 bits.
  *
- * @throws as {@link lars} does; RangeError for `optimBits` other than 8
+ * @throws what {@link lars} throws; RangeError for `optimBits` other than 8
  */
 export function lars8bit(options: LarsOptions): GradientTransformation<LarsState> {
   const given = checkObject("options", options) as Partial<LarsOptions>;
@@ -163,7 +163,7 @@ function resolveLars(options: LarsOptions): ResolvedLars {
   return { lr: checkRate(lr), values, weightDecayMask, trustRatioMask };
 }
 
-/** The options of each layer: what a mask leaves out is as in a group of its own. */
+/** The options of each layer. Layers that a mask excludes are as in a group of their own. */
 function layerValues(
   layers: Layers,
   { values, weightDecayMask, trustRatioMask }: ResolvedLars,

@@ -90,8 +90,8 @@ export class HostOptimizer {
 }
 
 /**
- * Values of a gradient, in the kernels' memory where there is some: one copy is cheaper than to have every step
- * bring them there.
+ * Values of a gradient, in the kernels' memory if possible: one copy is cheaper than passing them through in
+ * every step.
  */
 function takenGradient(
   gradient: unknown,
@@ -147,18 +147,18 @@ interface HostLayers {
 }
 
 /**
- * The fast way on the CPU: the core's kernels, in place, on a copy of the parameters, for a loop that reads
+ * The fast way on the CPU: the core's kernels work in place on a copy of the parameters, for a loop that reads
  * its gradients out. On the `wasm` device reading is a copy; on GPUs it waits for the device.
  *
  *     const optimizer = optimizerFor(tree.ref(params), { lr: 0.1, momentum: 0.9 });
  *     optimizer.step(gradients);
  *     params = optimizer.arrays();
  *
- * @param params a tree of float32 arrays of jax-js, which are consumed, or of `Parameter`, which are used as
+ * @param params a tree of float32 arrays of jax-js, which are consumed, or of `Parameter`, used as
  *   they are
  * @param options those of `LARS`, and masks
- * @param kernelOptions how steps are run, as for `LARS`
- * @throws TypeError or RangeError that names the option or layer, what was expected and what came
+ * @param kernelOptions how steps run, as for `LARS`
+ * @throws TypeError or RangeError that names the option or layer, what was expected, and the value
  */
 export function optimizerFor(
   params: JsTree<HostLeaf>,
@@ -199,7 +199,7 @@ function copied(leaf: unknown, name: string): Parameter {
   return parameter;
 }
 
-/** A group for each combination of the masks that there is. */
+/** A group for each combination of masks that occurs. */
 function groupsOf(
   { parameters, structure }: HostLayers,
   {

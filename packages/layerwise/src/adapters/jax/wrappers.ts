@@ -1,4 +1,4 @@
-/** Transformations around another one. */
+/** Transformations that wrap another one. */
 import { numpy as np, tree } from "@jax-js/jax";
 import { checkBoolean, checkInteger, checkNames, checkObject } from "../../check.js";
 import { computedOnce } from "./compiled.js";
@@ -59,7 +59,7 @@ export function skipNonFinite<State extends OptState>(
 
 /** Options of {@link multiSteps}. */
 export interface MultiStepsOptions {
-  /** Whether the inner transformation gets the mean of the gradients, or their sum. Default true. */
+  /** true: the inner transformation gets the mean of the gradients; false: their sum. Default true. */
   useGradMean?: boolean;
 }
 
@@ -168,15 +168,15 @@ function toFloat(count: np.Array): np.Array {
 }
 
 /**
- * Leaves layers out: the inner transformation sees only those that the mask keeps, and the updates of the others pass as
- * they are. State is kept for those layers alone. In the trees that the inner transformation gets, an empty list stands
- * where a layer was left out.
+ * Excludes layers: the inner transformation sees only those that the mask selects, and the updates of the others pass
+ * unchanged. Only the selected layers have state. In the trees that the inner transformation gets, an empty list replaces
+ * each excluded layer.
  *
  * Source: `optax.masked`.
  *
- * @param inner what the kept layers pass through
- * @param mask true for the layers that are kept: see {@link Mask}
- * @returns a transformation with the state of the inner one; an empty list where the mask keeps no layer
+ * @param inner the transformation of the selected layers
+ * @param mask true for selected layers: see {@link Mask}
+ * @returns a transformation with the state of the inner one; an empty list if the mask selects no layer
  */
 export function masked<State extends OptState>(
   inner: GradientTransformation<State>,

@@ -78,7 +78,7 @@ export interface LARSClasses<TF> {
   readonly LARS32bit: LARSClass<TF>;
 }
 
-/** Once for each TensorFlow.js: a second set of classes would take the registered names from the first. */
+/** Once per TensorFlow.js: a second set of classes would take over the registered names of the first. */
 const created = new WeakMap<object, LARSClasses<unknown>>();
 
 /**
@@ -187,7 +187,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       return this.#watch.settled();
     }
 
-    /** As that of `tf.Optimizer`, but for a step that is refused: it leaves no tensors behind. */
+    /** As in `tf.Optimizer`, except that a step that throws leaves no tensors behind. */
     override minimize(
       f: () => Tensor,
       returnCost = false,
@@ -208,9 +208,9 @@ function createClass(tf: TensorFlow, className: ClassName): object {
     }
 
     /**
-     * Makes one step: whole, or not at all.
+     * Makes one step: completely, or not at all.
      *
-     * @param gradients by variable name, or a list of { name, tensor }. Variables whose gradient is null are left alone
+     * @param gradients by variable name, or a list of { name, tensor }. Variables whose gradient is null keep their values
      * @throws TypeError or RangeError that names the variable; NonFiniteGradientError under nonFinite "throw", on a
      *   device at a later step
      */
@@ -243,8 +243,8 @@ function createClass(tf: TensorFlow, className: ClassName): object {
     }
 
     /**
-     * The state as tensors: see {@link toTensors}. They belong to the optimizer, which disposes of them when it is
-     * asked again, and in `dispose`: TensorFlow.js does not when it saves a model.
+     * The state as tensors: see {@link toTensors}. They belong to the optimizer, which disposes of them at the next
+     * call and in `dispose`, because TensorFlow.js does not when it saves a model.
      */
     async getWeights(): Promise<NamedTensor[]> {
       this.#releaseDisposed();
@@ -258,11 +258,11 @@ function createClass(tf: TensorFlow, className: ClassName): object {
     }
 
     /**
-     * Loads what {@link getWeights} returned, copying. Variables take their state when they make their first step: that
-     * of their name, but for the suffix that TensorFlow.js gives to names that are taken, and of their shape; that
-     * of their position where no name is known and all shapes agree. The console says which state has no variable then.
+     * Loads a copy of what {@link getWeights} returned. A variable takes its state at its first step: the state with
+     * its shape and its name, ignoring the suffix that TensorFlow.js adds to names in use. If no name matches and all
+     * shapes agree, it goes by position. Then the console lists state without a variable.
      *
-     * @throws TypeError or RangeError that names the tensor when state can't be right; nothing was loaded then
+     * @throws TypeError or RangeError that names the tensor if state can't be right; then nothing was loaded
      */
     async setWeights(weights: NamedTensor[]): Promise<void> {
       const { step, layers } = await fromTensors(weights);
@@ -271,7 +271,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       this.#loaded = new LoadedState(layers);
     }
 
-    /** As JSON. Functions (schedules, options by variable) have to be set again after loading. */
+    /** Options as JSON. Set functions (schedules, options by variable) again after loading. */
     getConfig(): Config {
       return toConfig({
         ...this.#options,
@@ -280,7 +280,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       });
     }
 
-    /** Gives the state back. */
+    /** Frees the state. */
     override dispose(): void {
       this.#disposeStepper();
       this.#disposeExported();
@@ -299,7 +299,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       this.#exported = [];
     }
 
-    /** Gives the state of variables back that were disposed of since. */
+    /** Frees the state of variables that were disposed of since. */
     #releaseDisposed(): void {
       const gone = [...this.#slots.values()].filter(({ variable }) => variable.isDisposed);
       if (gone.length === 0) return;
@@ -308,7 +308,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       this.#stepper?.remove(gone);
     }
 
-    /** Where the tensors are decides. When the backend was changed between two steps, the state moves along. */
+    /** The backend decides. If it changed between two steps, the state moves along. */
     #currentStepper(): Stepper {
       const isHost = liveMemory(tf.engine()) !== null;
       const Wanted = isHost ? HostStepper : DeviceStepper;

@@ -40,7 +40,7 @@ export interface SplitOptions {
   readonly variableOptions: VariableOptions;
 }
 
-/** @throws TypeError that names the option, what was expected and what came */
+/** @throws TypeError that names the option, what was expected, and the value */
 export function splitOptions(given: unknown): SplitOptions {
   const {
     excludeFromAdaptation: exclude = false,
@@ -107,7 +107,7 @@ function overlaid(below: Partial<LARSOptions>, above: Partial<LARSOptions>): Par
 /**
  * The checked hyperparameters of a variable, by the core's rules.
  *
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function hyperparametersOf(
   className: ClassName,
