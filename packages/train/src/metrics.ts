@@ -1,19 +1,26 @@
 /** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
 import {
   closeSync,
-  constants,
   existsSync,
   fsyncSync,
   fstatSync,
   ftruncateSync,
-  readFileSync,
+  openSync,
+  writeSync,
 } from "node:fs";
 import type { GradientNoise, LayerReport } from "layerwise";
-import { checkChoice, parseObject } from "./check.js";
-import { UsageError } from "./errors.js";
-import { openFile, writeFully, writing } from "./files.js";
+import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
+import { checkConfusion } from "./confusion.js";
+import type { Confusion } from "./confusion.js";
+import { UsageError, messageOf } from "./errors.js";
+import { readLines } from "./lines.js";
 import { OPTIMIZERS } from "./optimizers/names.js";
 import type { OptimizerName } from "./optimizers/names.js";
+
+/** The gradient noise scale, smoothed over the last steps; see `gradientNoise` of layerwise. */
+export interface NoiseMetrics extends GradientNoise {
+  layers: { name: string; scale: number | null }[];
+}
 
 /** One step of an optimizer. */
 export interface StepMetrics {
@@ -29,13 +36,8 @@ export interface StepMetrics {
   gradientMs: number;
   optimizerMs: number;
   layers: LayerReport[];
-  /** Smoothed over the last steps; null where a batch is one micro-batch. */
+  /** null when the batch is a single micro-batch. */
   noise: NoiseMetrics | null;
-}
-
-/** The gradient noise scale; see `gradientNoise` of layerwise. */
-export interface NoiseMetrics extends GradientNoise {
-  layers: { name: string; scale: number | null }[];
 }
 
 /** One epoch of an optimizer. */
@@ -52,6 +54,8 @@ export interface EpochMetrics {
   seconds: number;
   samplesPerSecond: number;
   stateBytes: number;
+  /** What the test samples of each class were taken for. Runs of version 0.1 have none. */
+  confusion?: Confusion;
 }
 
 /** Training that could not go on. */
@@ -65,30 +69,21 @@ export interface FailureMetrics {
 
 export type Metrics = StepMetrics | EpochMetrics | FailureMetrics;
 
-/** An open metrics.jsonl, to which lines are added. Its methods throw WriteErrors. */
+/** The longest line: a step of more than 10,000 layers. */
+const MAX_LINE_BYTES = 2 ** 24;
+
+/** An open metrics.jsonl, to which lines are added. */
 export class MetricsFile {
   readonly #file: string;
   readonly #descriptor: number;
   #length: number;
 
-  /**
-   * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
-   * @throws UsageError when the file has fewer
-   */
+  /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
   constructor(file: string, length: number) {
     this.#file = file;
-    this.#length = length;
-    this.#descriptor = writing(file, () => openFile(file, constants.O_RDWR | constants.O_CREAT));
-    const { size } = fstatSync(this.#descriptor);
-    if (size < length) {
-      closeSync(this.#descriptor);
-      throw new UsageError(
-        `${file}: expected the ${length} bytes that a checkpoint goes with, got ${size}`,
-      );
-    }
-    writing(file, () => {
-      ftruncateSync(this.#descriptor, length);
-    });
+    this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
+    this.#length = Math.min(length, fstatSync(this.#descriptor).size);
+    ftruncateSync(this.#descriptor, this.#length);
   }
 
   /** Bytes written so far. */
@@ -96,17 +91,21 @@ export class MetricsFile {
     return this.#length;
   }
 
+  /** @throws UsageError when the line can't be written, for example on a full disk */
   add(metrics: Metrics): void {
     const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
-    writing(this.#file, () => {
-      writeFully(this.#descriptor, line, this.#length);
+    this.#attempt(() => {
+      for (let written = 0; written < line.length;) {
+        const left = line.length - written;
+        written += writeSync(this.#descriptor, line, written, left, this.#length + written);
+      }
     });
     this.#length += line.length;
   }
 
   /** Returns when everything is on the disk. */
   sync(): void {
-    writing(this.#file, () => {
+    this.#attempt(() => {
       fsyncSync(this.#descriptor);
     });
   }
@@ -114,21 +113,73 @@ export class MetricsFile {
   close(): void {
     closeSync(this.#descriptor);
   }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      throw new UsageError(`${this.#file}: can't be written: ${messageOf(error)}`);
+    }
+  }
 }
 
 /**
- * Reads the lines back; a last line without its end, which a kill can leave, is left out.
+ * Reads the lines back, one at a time: a file may be larger than the memory. A last line without its end,
+ * which a kill can leave, is left out.
  *
- * @throws UsageError that names the line which is none of ours
+ * @throws UsageError that names the file, and the line that is none of ours
  */
-export function readMetrics(file: string): Metrics[] {
-  if (!existsSync(file)) return [];
-  const lines = readFileSync(file, "utf8").split("\n").slice(0, -1);
-  return lines.map((line, index) => {
-    const what = `${file}, line ${index + 1}`;
-    const metrics = parseObject(what, line);
-    checkChoice(`${what}: kind`, metrics.kind, ["step", "epoch", "failed"]);
-    checkChoice(`${what}: optimizer`, metrics.optimizer, OPTIMIZERS);
-    return metrics as unknown as Metrics;
-  });
+export function* readMetrics(file: string): Generator<Metrics> {
+  if (!existsSync(file)) return;
+  for (const { number, text } of readLines(file, MAX_LINE_BYTES)) {
+    const what = `${file}, line ${number}`;
+    yield checkMetrics(what, parseObject(what, text));
+  }
+}
+
+/** The numbers of each kind of line. */
+const NUMBERS = {
+  step: ["lr", "loss", "gradNorm", "gradientMs", "optimizerMs"],
+  epoch: [
+    "trainLoss",
+    "trainAccuracy",
+    "testLoss",
+    "testAccuracy",
+    "seconds",
+    "samplesPerSecond",
+    "stateBytes",
+  ],
+  failed: [],
+};
+
+function checkMetrics(what: string, line: Record<string, unknown>): Metrics {
+  const kind = checkChoice(`${what}: kind`, line.kind, ["step", "epoch", "failed"]);
+  checkChoice(`${what}: optimizer`, line.optimizer, OPTIMIZERS);
+  for (const field of ["epoch", "step"]) {
+    checkInteger(`${what}: ${field}`, line[field], { from: 0, to: Number.MAX_SAFE_INTEGER });
+  }
+  for (const field of NUMBERS[kind]) checkFiniteOrNull(`${what}: ${field}`, line[field], kind);
+  if (kind === "failed") checkText(`${what}: message`, line.message);
+  if (kind === "epoch" && line.confusion !== undefined) {
+    checkConfusion(`${what}: confusion`, line.confusion);
+  }
+  if (kind === "step") {
+    checkLayers(`${what}: layers`, line.layers);
+    const noise = line.noise ?? null;
+    if (noise !== null) checkLayers(`${what}: noise`, checkObject(`${what}: noise`, noise).layers);
+  }
+  return line as unknown as Metrics;
+}
+
+/** A norm that overflowed is null in JSON; an epoch is written only when its numbers are finite. */
+function checkFiniteOrNull(what: string, value: unknown, kind: Metrics["kind"]): void {
+  if (typeof value === "number" || (kind === "step" && value === null)) return;
+  throw new UsageError(`${what}: expected a number, got ${JSON.stringify(value)}`);
+}
+
+function checkLayers(what: string, layers: unknown): void {
+  if (!Array.isArray(layers)) {
+    throw new UsageError(`${what}: expected an array, got ${JSON.stringify(layers)}`);
+  }
+  for (const layer of layers) checkText(`${what}: name`, checkObject(what, layer).name);
 }

@@ -65,18 +65,14 @@ export interface TrainingPlan {
 export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
   const all = dataset.train.labels.length;
   const samples = options.holdOut ? all - heldOutCount(all) : all;
-  const fitting = Math.max(
-    1,
-    Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH)),
-  );
-  const batchSize = options.batchSize ?? fitting;
+  const batchSize = options.batchSize ?? defaultBatchSize(samples);
   if (batchSize > samples) {
     throw new UsageError(
       `--batch-size: expected ${samples} or less, the samples of the training set, got ${batchSize}`,
     );
   }
   const epochs = options.epochs ?? Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
-  const warmupEpochs = options.warmupEpochs ?? epochs * WARMUP_PART;
+  const warmupEpochs = options.warmupEpochs ?? defaultWarmup(epochs);
   if (warmupEpochs >= epochs) {
     throw new UsageError(
       `--warmup-epochs: expected less than ${epochs} epochs, got ${warmupEpochs}`,
@@ -107,4 +103,18 @@ export function trainingPlan(
   const warmupSteps = Math.round(warmupEpochs * stepsPerEpoch);
   const length = { batchSize, epochs, stepsPerEpoch, warmupSteps };
   return { optimizer, setting, step: options, model, init, seed, schedule, ...length };
+}
+
+/** @param samples of the training set */
+export function defaultBatchSize(samples: number): number {
+  return Math.max(1, Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH)));
+}
+
+/** @param samples of the training set */
+export function defaultEpochs(samples: number): number {
+  return Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
+}
+
+export function defaultWarmup(epochs: number): number {
+  return epochs * WARMUP_PART;
 }

@@ -17,8 +17,11 @@ import { makePlan, trainingPlan } from "./plan.js";
 import type { Plan, PlannedRun, Settings } from "./plan.js";
 import { ProgressLog, finalLine } from "./progress.js";
 import { writeReport } from "./report/report.js";
+import { shownLayers } from "./report/shown-layers.js";
 import { resumable, shellWord } from "./resumable.js";
 import { RunFolder } from "./run-folder.js";
+import { historyOf } from "./run-history.js";
+import type { RunHistory } from "./run-history.js";
 import { findSetting } from "./search/find-settings.js";
 import { SearchFile } from "./search/search-file.js";
 import { settingSource } from "./search/settings.js";
@@ -72,25 +75,27 @@ function settingsWithoutSearch(plan: Plan): Settings {
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
   const command = `layerwise-train --resume ${shellWord(folder.path)}`;
+  let history: RunHistory;
   try {
-    await resumable(command, async () => {
+    history = await resumable(command, async () => {
       console.log(describeRun(run, run.dataset, folder.path));
-      await searchAndTrain(run, workers);
-      writeReport(run, folder);
+      const done = await searchAndTrain(run, workers);
       console.log(`report: ${folder.reportFile}`);
-      if (plan.options.optimizer.length > 1) printResults(run);
+      if (plan.options.optimizer.length > 1) printResults(plan, done);
+      return done;
     });
   } finally {
     folder.unlock();
   }
-  const [failure] = failures(folder);
+  const [failure] = history.failures;
   if (failure !== undefined) throw new TrainingError(failure.message);
 }
 
-async function searchAndTrain(run: Run, workers: number): Promise<void> {
+async function searchAndTrain(run: Run, workers: number): Promise<RunHistory> {
   const { plan, dataset, folder } = run;
   // What may refuse a damaged folder comes before the pool: its threads would outlive the error.
   const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
+  const history = historyOf(readMetrics(folder.metricsFile), shownLayers(plan.model));
   const searches = new SearchFile(folder.searchFile);
   const pool = new GradientPool({
     dataset,
@@ -99,13 +104,15 @@ async function searchAndTrain(run: Run, workers: number): Promise<void> {
     workers,
   });
   const log = new ProgressLog(plan, dataset.train.labels.length);
-  const parts: RunParts = { run, pool, log, metrics, searches };
+  const parts: RunParts = { run, pool, log, metrics, history, searches };
   try {
     // Of the optimizers that failed before, the metrics that are kept know.
-    const failed = new Set(failures(folder).map(({ optimizer }) => optimizer));
+    const failed = new Set(history.failures.map(({ optimizer }) => optimizer));
     const names = plan.options.optimizer.filter((optimizer) => !failed.has(optimizer));
     for (const name of names) await findMissing(name, parts);
     for (const name of names) await trainWith(name, parts);
+    report(parts);
+    return history;
   } finally {
     log.stop();
     metrics.close();
@@ -118,6 +125,7 @@ interface RunParts {
   readonly pool: GradientPool;
   readonly log: ProgressLog;
   readonly metrics: MetricsFile;
+  readonly history: RunHistory;
   readonly searches: SearchFile;
 }
 
@@ -151,7 +159,7 @@ function noSettingMessage(name: OptimizerName, trials: number): string {
 
 /** One optimizer, from its checkpoint if there is one. A failure is written down, not thrown. */
 async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
-  const { run, pool, log, metrics } = parts;
+  const { run, pool, log, metrics, history } = parts;
   const { plan, folder, settings } = run;
   const setting = settings[name];
   if (setting === undefined) return;
@@ -170,6 +178,7 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
     await training.run({
       onMetrics: (line) => {
         metrics.add(line);
+        history.add(line);
         log.add(line);
       },
       onEpoch: () => {
@@ -177,7 +186,7 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
         metrics.sync();
         const progress = { ...training.position, metricsBytes: metrics.length };
         folder.writeCheckpoint(name, training.checkpoint(), progress);
-        writeReport(run, folder);
+        report(parts);
       },
     });
     log.end();
@@ -195,11 +204,17 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
 function fail(
   optimizer: OptimizerName,
   failure: Omit<FailureMetrics, "kind" | "optimizer">,
-  { metrics }: RunParts,
+  { metrics, history }: RunParts,
 ): void {
   console.error(failure.message);
-  metrics.add({ kind: "failed", optimizer, ...failure });
+  const line: FailureMetrics = { kind: "failed", optimizer, ...failure };
+  metrics.add(line);
+  history.add(line);
   metrics.sync();
+}
+
+function report({ run, searches, history }: RunParts): void {
+  writeReport({ ...run, searches: searches.found }, history);
 }
 
 /** Metrics up to the newest checkpoint; training goes on from there and writes the rest anew. */
@@ -210,14 +225,9 @@ function metricsToKeep({ plan, folder }: Run): number {
   return Math.max(...lengths);
 }
 
-function failures(folder: RunFolder): FailureMetrics[] {
-  return readMetrics(folder.metricsFile).filter((line) => line.kind === "failed");
-}
-
-function printResults({ plan, folder }: Run): void {
-  const epochs = readMetrics(folder.metricsFile).filter((line) => line.kind === "epoch");
+function printResults(plan: Plan, history: RunHistory): void {
   for (const name of plan.options.optimizer) {
-    const last = epochs.filter(({ optimizer }) => optimizer === name).at(-1);
-    if (last !== undefined) console.log(finalLine(plan, last));
+    const { lastEpoch } = history.of(name);
+    if (lastEpoch !== null) console.log(finalLine(plan, lastEpoch));
   }
 }

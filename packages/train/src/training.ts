@@ -2,10 +2,11 @@
 import { NonFiniteGradientError, Parameter, gradientNoise, smoothNoise } from "layerwise";
 import type { SmoothedNoise, StepReport } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
+import { countConfusion } from "./confusion.js";
 import { TrainingError, UsageError, messageOf } from "./errors.js";
 import type { BatchScore, GradientLane } from "./gradients/pool.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "./metrics.js";
-import type { Score } from "./models/model.js";
+import type { Evaluation, Score } from "./models/model.js";
 import { initialWeights, parametersOf } from "./models/parameters.js";
 import { createOptimizer } from "./optimizers/create.js";
 import { learningRates } from "./optimizers/rates.js";
@@ -129,7 +130,7 @@ export class Training {
   }
 
   /** Sums over the samples that the lane evaluates. */
-  async evaluate(): Promise<Score> {
+  async evaluate(): Promise<Evaluation> {
     this.#lane.setWeights(this.#weights());
     const score = await this.#lane.evaluate();
     this.#checkFinite(score.loss, "the loss of the evaluation");
@@ -233,7 +234,7 @@ export class Training {
     return { gradSquared, trace, scale, layers };
   }
 
-  #epochMetrics(score: Score, test: Score, seconds: number): EpochMetrics {
+  #epochMetrics(score: Score, test: Evaluation, seconds: number): EpochMetrics {
     const { batchSize, stepsPerEpoch, optimizer } = this.#plan;
     const samples = Math.min(this.#lane.order.length, batchSize * stepsPerEpoch);
     const { epoch, step } = this.#position;
@@ -249,6 +250,7 @@ export class Training {
       seconds,
       samplesPerSecond: samples / seconds,
       stateBytes: this.#optimizer.stateBytes,
+      confusion: countConfusion(this.#lane.labels, test.predictions, this.#plan.model.classes),
     };
   }
 

@@ -60,7 +60,7 @@ describe("a run that compares two optimizers", () => {
   });
 
   test("metrics have every step with its layers, and every epoch; the loss falls", () => {
-    const metrics = readMetrics(join(out, "metrics.jsonl"));
+    const metrics = [...readMetrics(join(out, "metrics.jsonl"))];
     for (const name of ["lars8bit", "sgd"]) {
       const own = metrics.filter(({ optimizer }) => optimizer === name);
       const steps = own.filter((line): line is StepMetrics => line.kind === "step");
@@ -80,7 +80,7 @@ describe("a run that compares two optimizers", () => {
   });
 
   test("the loss of an epoch is the mean over its samples, also those of the smaller batch", () => {
-    const metrics = readMetrics(join(out, "metrics.jsonl"));
+    const metrics = [...readMetrics(join(out, "metrics.jsonl"))];
     const steps = metrics.filter((line): line is StepMetrics => line.kind === "step").slice(0, 4);
     const epoch = metrics.find((line): line is EpochMetrics => line.kind === "epoch")!;
     const sizes = [64, 64, 64, 48];
@@ -135,7 +135,9 @@ test("a table with words for classes trains", async () => {
   const outcome = await runCli([...args, "--optimizer", "lars32bit", "--out", out]);
   expect(outcome).toMatchObject({ code: 0, stderr: "" });
   expect(outcome.stdout).toContain("120 training and 30 test samples, 3 classes");
-  const epochs = readMetrics(join(out, "metrics.jsonl")).filter((line) => line.kind === "epoch");
+  const epochs = [...readMetrics(join(out, "metrics.jsonl"))].filter(
+    (line) => line.kind === "epoch",
+  );
   expect(epochs.at(-1)!.testAccuracy).toBeGreaterThan(0.9);
 });
 
@@ -144,7 +146,9 @@ test("lenet trains on images", async () => {
   const args = ["--data", images, "--model", "lenet", "--batch-size", "48", "--micro-batch", "16"];
   const outcome = await runCli([...args, "--optimizer", "lars", "--epochs", "6", "--out", out]);
   expect(outcome).toMatchObject({ code: 0, stderr: "" });
-  const epochs = readMetrics(join(out, "metrics.jsonl")).filter((line) => line.kind === "epoch");
+  const epochs = [...readMetrics(join(out, "metrics.jsonl"))].filter(
+    (line) => line.kind === "epoch",
+  );
   expect(epochs.at(-1)!.testAccuracy).toBeGreaterThan(0.9);
 });
 
@@ -177,7 +181,7 @@ describe("training that fails: exit code 1", () => {
     expect(outcome.stderr).toMatch(
       /^sgd: the loss \(.*\) is not finite at step 2, epoch 1; first layer that shows it: dense\d\/\w+/,
     );
-    const failures = readMetrics(join(out, "metrics.jsonl")).filter(
+    const failures = [...readMetrics(join(out, "metrics.jsonl"))].filter(
       (line) => line.kind === "failed",
     );
     expect(failures[0]).toMatchObject({ optimizer: "sgd", step: 2, epoch: 1 });

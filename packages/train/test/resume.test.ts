@@ -38,7 +38,7 @@ async function killAt(lines: number, folder: string, args: readonly string[]): P
 /** Everything but times, which differ from run to run. */
 function withoutTimes(folder: string): unknown[] {
   const times = ["gradientMs", "optimizerMs", "seconds", "samplesPerSecond"];
-  return readMetrics(join(folder, "metrics.jsonl")).map((line) =>
+  return [...readMetrics(join(folder, "metrics.jsonl"))].map((line) =>
     Object.fromEntries(Object.entries(line).filter(([name]) => !times.includes(name))),
   );
 }

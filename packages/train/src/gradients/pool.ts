@@ -6,7 +6,7 @@ import { accumulate } from "layerwise";
 import type { BatchPart, Parameter } from "layerwise";
 import { rowsUpTo, sharedFloat32, sharedInt32 } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
-import type { ModelConfig, Score } from "../models/model.js";
+import type { Evaluation, ModelConfig, Score } from "../models/model.js";
 import { elementCount, parametersOf } from "../models/parameters.js";
 import { enableFusedMultiplyAdd } from "./fused-multiply-add.js";
 import type { LaneArrays, PieceScore, Task } from "./protocol.js";
@@ -74,7 +74,10 @@ export class GradientPool {
       weights: sizes.map(sharedFloat32),
       slots: Array.from({ length: slots }, () => sizes.map(sharedFloat32)),
     };
-    return new GradientLane(arrays, { lane: this.#opened++, microBatch, workers: this.#workers });
+    const { part, rows } = arrays.evaluation;
+    const labels = Uint16Array.from(rows, (row) => dataset[part].labels[row]!);
+    const lane = this.#opened++;
+    return new GradientLane(arrays, { lane, microBatch, workers: this.#workers, labels });
   }
 
   /** Worker threads. */
@@ -93,24 +96,32 @@ function sharedRows(rows: Int32Array): Int32Array<SharedArrayBuffer> {
   return shared;
 }
 
+/** What a lane has of its pool. */
+interface LaneParts {
+  readonly lane: number;
+  readonly microBatch: number;
+  readonly workers: WorkerThreads;
+  /** The class of each sample that is evaluated. */
+  readonly labels: Uint16Array;
+}
+
 /** One model's weights, samples and sums; close it when the model is trained. */
 export class GradientLane {
   /** Rows of the training set, in the order in which batches take them: write it before an epoch. */
   readonly order: Int32Array;
   /** How many samples {@link evaluate} scores. */
   readonly evaluated: number;
+  readonly #labels: Uint16Array;
   readonly #arrays: LaneArrays;
   readonly #lane: number;
   readonly #microBatch: number;
   readonly #workers: WorkerThreads;
   #weightsVersion = 0;
 
-  constructor(
-    arrays: LaneArrays,
-    parts: { lane: number; microBatch: number; workers: WorkerThreads },
-  ) {
+  constructor(arrays: LaneArrays, parts: LaneParts) {
     this.order = arrays.order;
     this.evaluated = arrays.evaluation.rows.length;
+    this.#labels = parts.labels;
     this.#arrays = arrays;
     this.#lane = parts.lane;
     this.#microBatch = parts.microBatch;
@@ -160,17 +171,26 @@ export class GradientLane {
     return { ...totalScore(scores), parts };
   }
 
-  /** Loss and right answers over the rows that are evaluated. */
-  async evaluate(): Promise<Score> {
+  /** Loss, right answers and predictions over the rows that are evaluated. */
+  async evaluate(): Promise<Evaluation> {
     const pieces = this.#pieces({ begin: 0, end: this.evaluated });
-    const scores = new Array<Score>(pieces.length);
+    const scores = new Array<Evaluation>(pieces.length);
     let done = 0;
     await this.#forEach("evaluate", pieces, (piece, score) => {
       scores[piece] = score;
       done++;
       return done + this.#arrays.slots.length;
     });
-    return totalScore(scores);
+    const predictions = new Uint16Array(this.evaluated);
+    scores.forEach((score, piece) => {
+      predictions.set(score.predictions, pieces[piece]!.begin);
+    });
+    return { ...totalScore(scores), predictions };
+  }
+
+  /** The class of each sample that is evaluated. */
+  get labels(): Uint16Array {
+    return this.#labels;
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 /** What the training thread and a gradient worker say to each other, and the memory that they share. */
 import type { Dataset } from "../data/dataset.js";
-import type { NetworkOptions, Score } from "../models/model.js";
+import type { Evaluation, NetworkOptions } from "../models/model.js";
 
 /** Memory of one lane: a model that is trained beside others by the same workers. */
 export interface LaneArrays {
@@ -39,7 +39,7 @@ export type Request =
   { kind: "open"; lane: number; arrays: LaneArrays } | { kind: "close"; lane: number } | Task;
 
 /** The score of a task. */
-export interface PieceScore extends Score {
+export interface PieceScore extends Evaluation {
   /** |g|² of each parameter's gradient of the summed loss; empty where no gradient was asked for. */
   readonly sumSquares: readonly number[];
 }

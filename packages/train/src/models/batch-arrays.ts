@@ -1,6 +1,6 @@
 /** Between the samples of a data set and the arrays of a network. */
 import type { Dataset } from "../data/dataset.js";
-import type { Batch, Score } from "./model.js";
+import type { Batch, Evaluation } from "./model.js";
 
 /** Where standardised features go: one row a sample, wider than the features. */
 interface FeatureRows {
@@ -38,12 +38,13 @@ export function oneHot(
   return targets;
 }
 
-/** Loss and right answers, in float64, from logits [samples, classes]. */
+/** Loss, right answers and predictions from logits [samples, classes]. The loss is summed in float64. */
 export function scoreLogits(
   logits: Float32Array,
   { samples, rows }: Batch,
   classes: number,
-): Score {
+): Evaluation {
+  const predictions = new Uint16Array(rows.length);
   let loss = 0;
   let correct = 0;
   rows.forEach((row, index) => {
@@ -55,6 +56,7 @@ export function scoreLogits(
     for (const logit of sample) sum += Math.exp(logit - sample[largest]!);
     loss += Math.log(sum) + sample[largest]! - sample[label]!;
     if (largest === label) correct++;
+    predictions[index] = largest;
   });
-  return { loss, correct };
+  return { loss, correct, predictions };
 }

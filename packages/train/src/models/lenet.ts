@@ -17,7 +17,7 @@ import { grad, jit, nn, numpy as np, tree, vjp } from "@jax-js/jax";
 import { oneHot, scoreLogits } from "./batch-arrays.js";
 import { lenetSizes } from "./lenet-sizes.js";
 import type { LenetSizes } from "./lenet-sizes.js";
-import type { Batch, Network, NetworkOptions, Score } from "./model.js";
+import type { Batch, Evaluation, Network, NetworkOptions } from "./model.js";
 import { parametersOf } from "./parameters.js";
 import { fillImagePatches, innerPatchPlaces, inversePlaces } from "./patches.js";
 
@@ -124,7 +124,7 @@ export function createLenet({ config, batchRows, normalisation }: NetworkOptions
       ];
     },
 
-    gradients(batch, [kernel1, bias1, kernel2, bias2, ...dense]): Score {
+    gradients(batch, [kernel1, bias1, kernel2, bias2, ...dense]): Evaluation {
       const targets = np.array(oneHot(batch, { rows: samples, classes }));
       const [logits, first1, second2, ...found] = step(
         tree.ref(weights),
@@ -140,7 +140,7 @@ export function createLenet({ config, batchRows, normalisation }: NetworkOptions
       return scoreLogits(logits!, batch, classes);
     },
 
-    evaluate(batch): Score {
+    evaluate(batch): Evaluation {
       const logits = forward(tree.ref(weights), load(batch), places.ref);
       return scoreLogits(logits.dataSync() as Float32Array, batch, classes);
     },

@@ -2,7 +2,7 @@
 import { grad, jit, nn, numpy as np, tree } from "@jax-js/jax";
 import { fillStandardised, oneHot, scoreLogits } from "./batch-arrays.js";
 import { fastRows } from "./fast-rows.js";
-import type { Batch, Network, NetworkOptions, Score } from "./model.js";
+import type { Batch, Evaluation, Network, NetworkOptions } from "./model.js";
 import { layerSizes, mlpParameters } from "./parameters.js";
 
 /** The layers after the first; parameters are kernel, bias, kernel, bias, … */
@@ -70,7 +70,7 @@ export function createMlp({ config, batchRows, normalisation }: NetworkOptions):
       );
     },
 
-    gradients(batch, gradients): Score {
+    gradients(batch, gradients): Evaluation {
       const targets = np.array(oneHot(batch, { rows, classes })).reshape([rows, classes]);
       const [logits, ...found] = step(tree.ref(weights), load(batch), targets).map(
         (array) => array.dataSync() as Float32Array,
@@ -85,7 +85,7 @@ export function createMlp({ config, batchRows, normalisation }: NetworkOptions):
       return scoreLogits(logits!, batch, classes);
     },
 
-    evaluate(batch): Score {
+    evaluate(batch): Evaluation {
       const logits = forward(tree.ref(weights), load(batch)).dataSync() as Float32Array;
       return scoreLogits(logits, batch, classes);
     },

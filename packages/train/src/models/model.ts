@@ -36,13 +36,19 @@ export interface Score {
   readonly correct: number;
 }
 
+/** The score of a batch, sample by sample too. */
+export interface Evaluation extends Score {
+  /** The most probable class of each sample, in the order of the batch. */
+  readonly predictions: Uint16Array;
+}
+
 /** A model on a device. Batches have `batchRows` samples at most. */
 export interface Network {
   /** The weights that count until the next call. */
   setWeights(weights: readonly Float32Array[]): void;
   /** Writes the gradient of the summed loss for each parameter. */
-  gradients(batch: Batch, gradients: readonly Float32Array[]): Score;
-  evaluate(batch: Batch): Score;
+  gradients(batch: Batch, gradients: readonly Float32Array[]): Evaluation;
+  evaluate(batch: Batch): Evaluation;
 }
 
 /** What a network is made for. */

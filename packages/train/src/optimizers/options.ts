@@ -29,11 +29,11 @@ export interface Setting {
 
 /** The trainer's own choices, for SGD and LARS alike, where neither an option nor a preset says more. */
 export const DEFAULT_MOMENTUM = 0.9;
-const DEFAULT_WEIGHT_DECAY = 1e-4;
+export const DEFAULT_WEIGHT_DECAY = 1e-4;
 /** η of the rule scale-gradient; Apex LARC's default. */
 export const DEFAULT_TRUST_COEFFICIENT = 0.02;
 /** torch.optim.AdamW's default: decoupled decay is multiplied by Adam's small rates. */
-const DEFAULT_ADAMW_DECAY = 0.01;
+export const DEFAULT_ADAMW_DECAY = 0.01;
 
 /** The options of layerwise for an optimizer other than AdamW. */
 export function larsOptions(

@@ -1,51 +1,95 @@
 /** A page around charts, with the scripts that draw them inside. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import type { ChartSection } from "./chart.js";
+import { describeChart } from "./chart-text.js";
+import type { Chart, ChartSeries, Section } from "./chart.js";
+import { STYLE } from "./style.js";
 
 export interface Page {
-  title: string;
-  subtitle: string;
-  /** HTML. */
-  table: string;
+  /** What the page is of, in a few words. */
+  subject: string;
+  /** What came out, in one sentence. */
+  heading: string;
+  /** How it came about. */
+  facts: string;
   /** Texts, for what went wrong. */
+  failures: readonly string[];
+  /** Texts, for what readers would ask. */
   notes: readonly string[];
-  sections: readonly ChartSection[];
-  /** HTML below the charts. */
-  footer?: string;
+  /** HTML above the sections. */
+  summary: string;
+  sections: readonly Section[];
+  /** When and with what it was written. */
+  footer: string;
+}
+
+export interface HtmlTable {
+  /** What the table is of, for those who can't see it. */
+  label: string;
+  /** Cells are HTML. Empty for a table without headings of columns. The first cell of a row is its heading. */
+  head: readonly string[];
+  rows: readonly (readonly string[])[];
+  /** How many columns have texts, 1 by default; the others have numbers. */
+  texts?: number;
 }
 
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-/** A table of cells that are HTML. */
-export function htmlTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const row = (cells: readonly string[], tag: string): string =>
-    `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
-  return `<div class="table"><table><thead>${row(head, "th")}</thead><tbody>${rows
-    .map((cells) => row(cells, "td"))
-    .join("")}</tbody></table></div>`;
+/** A table that scrolls in its box where it is wider than the page. */
+export function htmlTable({ label, head, rows, texts = 1 }: HtmlTable): string {
+  const side = (column: number): string => (column < texts ? ' class="text"' : "");
+  const headCells = head
+    .map((cell, column) => `<th scope="col"${side(column)}>${cell}</th>`)
+    .join("");
+  const headHtml = head.length === 0 ? "" : `<thead><tr>${headCells}</tr></thead>`;
+  const bodyRows = rows.map(([first = "", ...cells]) => {
+    const rest = cells.map((cell, column) => `<td${side(column + 1)}>${cell}</td>`).join("");
+    return `<tr><th scope="row">${first}</th>${rest}</tr>`;
+  });
+  return scrollBox(label, `<table>${headHtml}<tbody>${bodyRows.join("")}</tbody></table>`);
 }
 
-export function htmlPage({ title, subtitle, table, notes, sections, footer = "" }: Page): string {
+/** A box that scrolls on its own, with the keyboard too. */
+export function scrollBox(label: string, html: string): string {
+  return `<div class="table" role="group" tabindex="0" aria-label="${escapeHtml(label)}">${html}</div>`;
+}
+
+/** The colour of a series before its name. */
+export function swatch(color: string, name: string): string {
+  return `<span class="swatch" style="--swatch:var(--${color})"></span>${escapeHtml(name)}`;
+}
+
+export function htmlPage(page: Page): string {
+  const { subject, heading, facts, failures, notes, summary, sections, footer } = page;
   const charts = sections.flatMap((section) => section.charts);
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(`${title}: ${subtitle}`)}</title>
+<meta name="color-scheme" content="light dark">
+<title>${escapeHtml(`${subject}: ${heading}`)}</title>
 <style>${uPlotFile("uPlot.min.css")}</style>
 <style>${STYLE}</style>
 </head>
 <body>
-<header><h1>${escapeHtml(title)}</h1><p>${escapeHtml(subtitle)}</p></header>
-${notes.map((note) => `<p class="failure">${escapeHtml(note)}</p>`).join("\n")}
-${table}
+<header>
+<p class="subject">${escapeHtml(subject)}</p>
+<h1>${escapeHtml(heading)}</h1>
+<p class="facts">${escapeHtml(facts)}</p>
+</header>
+<main>
+${failures.map((text) => `<p class="failure">${escapeHtml(text)}</p>`).join("\n")}
+${summary}
+${notes.map((text) => `<p class="note">${escapeHtml(text)}</p>`).join("\n")}
+<noscript><p class="note">The charts need JavaScript. The tables don’t.</p></noscript>
+${navigation(sections)}
 ${sections.map(sectionHtml).join("\n")}
-${footer}
-<script type="application/json" id="charts">${scriptSafe(JSON.stringify(charts))}</script>
+</main>
+<footer><p>${escapeHtml(footer)}</p></footer>
+<script type="application/json" id="charts">${scriptSafe(JSON.stringify(charts.map(compact)))}</script>
 <script>${uPlotFile("uPlot.iife.min.js")}
 window.uPlot = uPlot;</script>
 <script type="module">${pageScript()}</script>
@@ -54,12 +98,37 @@ window.uPlot = uPlot;</script>
 `;
 }
 
-function sectionHtml({ heading, note, charts }: ChartSection): string {
-  const figures = charts.map(
-    ({ title }) =>
-      `<figure><figcaption>${escapeHtml(title)}</figcaption><div class="chart"></div></figure>`,
+function navigation(sections: readonly Section[]): string {
+  if (sections.length < 3) return "";
+  const links = sections.map(
+    ({ id, heading }) => `<li><a href="#${escapeHtml(id)}">${escapeHtml(heading)}</a></li>`,
   );
-  return `<section><h2>${escapeHtml(heading)}</h2><p>${escapeHtml(note)}</p><div class="charts">${figures.join("")}</div></section>`;
+  return `<nav aria-label="Sections"><ul>${links.join("")}</ul></nav>`;
+}
+
+function sectionHtml({ id, heading, note, charts, html = "" }: Section): string {
+  const figures =
+    charts.length === 0 ? "" : `<div class="charts">${charts.map(figureHtml).join("")}</div>`;
+  const noteHtml = note === "" ? "" : `<p>${escapeHtml(note)}</p>`;
+  return `<section id="${escapeHtml(id)}"><h2>${escapeHtml(heading)}</h2>${noteHtml}${figures}${html}</section>`;
+}
+
+function figureHtml(chart: Chart): string {
+  const { title, unit } = chart;
+  const unitHtml = unit === "" ? "" : ` <span class="unit">${escapeHtml(unit)}</span>`;
+  const text = escapeHtml(describeChart(chart));
+  return `<figure><figcaption>${escapeHtml(title)}${unitHtml}</figcaption><div class="chart" role="img" aria-label="${text}"></div><ul class="legend"></ul><details><summary>Data of this chart</summary></details></figure>`;
+}
+
+/** Five digits are more than a chart can show. */
+function compact(chart: Chart): Chart {
+  const rounded = (values: readonly (number | null)[]): (number | null)[] =>
+    values.map((value) => (value === null ? null : Number(value.toPrecision(5))));
+  const series = chart.series.map(({ low, high, ...own }): ChartSeries => {
+    const range = low && high ? { low: rounded(low), high: rounded(high) } : {};
+    return { ...own, ...range, values: rounded(own.values) };
+  });
+  return { ...chart, series };
 }
 
 /** A script ends at the first "</script", in a text of its data too. */
@@ -72,28 +141,12 @@ function uPlotFile(name: string): string {
   return readFileSync(require.resolve(`uplot/dist/${name}`), "utf8");
 }
 
-/** The compiled page.ts, without the line that points to its source map. */
+/** The compiled scripts as one module: between scripts inside a page there are no imports. */
 function pageScript(): string {
-  const script = readFileSync(new URL("./page.js", import.meta.url), "utf8");
-  return script.replace(/^\/\/# sourceMappingURL=.*$/m, "");
+  return ["./ticks.js", "./page.js"]
+    .map((name) => readFileSync(new URL(name, import.meta.url), "utf8"))
+    .join("\n")
+    .replace(/^import .*$/gm, "")
+    .replace(/^export (?=function|const|\{)/gm, "")
+    .replace(/^\/\/# sourceMappingURL=.*$/gm, "");
 }
-
-const STYLE = `
-:root { color-scheme: light dark; --text: #24292f; --muted: #59636e; --grid: #d8dee4; --card: #fff; --page: #f6f8fa; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --muted: #9198a1; --grid: #30363d; --card: #161b22; --page: #0d1117; }
-}
-body { margin: 0 auto; max-width: 1280px; padding: 24px; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 26px; } h2 { margin: 36px 0 0; font-size: 19px; }
-header p, section > p { margin: 2px 0 14px; color: var(--muted); }
-.failure { padding: 8px 14px; border-left: 4px solid #d55e00; background: var(--card); }
-.table { overflow-x: auto; }
-.table table { border-collapse: collapse; background: var(--card); font-variant-numeric: tabular-nums; }
-.table th, .table td { padding: 7px 14px; border: 1px solid var(--grid); text-align: right; }
-.table th:first-child, .table td:first-child { text-align: left; }
-.table th { color: var(--muted); font-weight: 600; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 18px; }
-figure { margin: 0; padding: 14px 14px 8px; min-width: 0; border: 1px solid var(--grid); border-radius: 8px; background: var(--card); }
-figcaption { margin-bottom: 6px; font-weight: 600; }
-.u-legend { font-size: 13px; text-align: left; } .u-legend th { font-weight: 500; } .u-legend .u-value { font-variant-numeric: tabular-nums; }
-`;

@@ -5,6 +5,7 @@ import { readMetrics } from "../metrics.js";
 import { AUTO, optionName } from "../options.js";
 import type { RawOptions } from "../options.js";
 import { RunFolder } from "../run-folder.js";
+import { historyOf } from "../run-history.js";
 import { SearchFile } from "../search/search-file.js";
 import type { Cell, CellResult } from "./cells.js";
 
@@ -34,11 +35,10 @@ export async function runCell(
 function readResult(cell: Cell, path: string): CellResult | null {
   const folder = RunFolder.open(path);
   folder.unlock();
-  const metrics = readMetrics(folder.metricsFile);
-  const epochs = metrics.filter((line) => line.kind === "epoch");
-  const diverged = metrics.some((line) => line.kind === "failed");
-  const last = diverged ? undefined : epochs.at(-1);
-  if (last === undefined && !diverged) return null;
+  const history = historyOf(readMetrics(folder.metricsFile), []).of(cell.optimizer);
+  const diverged = history.failure !== null;
+  const last = diverged ? null : history.lastEpoch;
+  if (last === null && !diverged) return null;
   const setting = folder.readConfig().settings[cell.optimizer];
   const search = new SearchFile(folder.searchFile).get(cell.optimizer);
   const accuracy = last?.testAccuracy ?? null;
@@ -52,7 +52,7 @@ function readResult(cell: Cell, path: string): CellResult | null {
     testAccuracy: cell.holdOut ? null : accuracy,
     testLoss: cell.holdOut ? null : (last?.testLoss ?? null),
     stateBytes: last?.stateBytes ?? null,
-    seconds: epochs.reduce((sum, { seconds }) => sum + seconds, search?.seconds ?? 0),
+    seconds: history.seconds + (search?.seconds ?? 0),
     trials: search?.trials ?? [],
     atEdge: search?.atEdge ?? false,
   };

@@ -1,0 +1,47 @@
+/** How an optimizer looks: the same colour and marker in every chart and every report. */
+import type { ChartSeries } from "./chart.js";
+import { MARKERS } from "./chart.js";
+
+/** Places in the palette, which the style has by number. Those that are compared most differ most. */
+const PLACES: Readonly<Record<string, number>> = {
+  lars8bit: 0,
+  sgd: 1,
+  lars32bit: 2,
+  lars: 3,
+  "sgd-nesterov": 4,
+  adamw: 5,
+};
+
+/** How many colours the palette has. */
+export const PALETTE_SIZE = 6;
+
+/** How many colours there are for layers, from the first to the last. */
+export const LAYER_COLORS = 8;
+
+/** @param optimizer its name; one without a place of its own takes one by the length of its name */
+export function placeOf(optimizer: string): number {
+  return PLACES[optimizer] ?? optimizer.length % PALETTE_SIZE;
+}
+
+type Look = Pick<ChartSeries, "color" | "marker" | "width">;
+
+/**
+ * The look of one of several optimizers in a chart. The first is drawn first and widest: where a later one
+ * covers it, both can be seen.
+ */
+export function lookOf(optimizer: string, optimizers: readonly string[]): Look {
+  const place = placeOf(optimizer);
+  const above = optimizers.length - 1 - optimizers.indexOf(optimizer);
+  const step = Math.min(2.5, 7 / Math.max(1, optimizers.length - 1));
+  return {
+    color: `optimizer-${place}`,
+    marker: MARKERS[place % MARKERS.length]!,
+    width: 2 + above * step,
+  };
+}
+
+/** The look of a layer: layers have an order, and so have their colours. */
+export function layerLook(index: number, count: number): Look {
+  const place = count === 1 ? 0 : Math.round((index * (LAYER_COLORS - 1)) / Math.max(1, count - 1));
+  return { color: `layer-${place}`, marker: MARKERS[index % MARKERS.length]! };
+}
