@@ -1,19 +1,14 @@
 /** Options: defaults, what goes together, and that each changes what is trained. */
 import { Parameter } from "layerwise";
 import { describe, expect, test } from "vitest";
-import { defaultRate } from "../src/default-rates.js";
-import {
-  OPTIMIZERS,
-  PRESETS,
-  createOptimizer,
-  learningRates,
-  optimizerOptions,
-} from "../src/optimizers.js";
-import type { OptimizerName, RateOptions } from "../src/optimizers.js";
+import { createOptimizer } from "../src/optimizers/create.js";
+import { OPTIMIZERS, RULES } from "../src/optimizers/names.js";
+import type { OptimizerName } from "../src/optimizers/names.js";
+import { PRESETS, larsOptions } from "../src/optimizers/options.js";
+import { learningRates } from "../src/optimizers/rates.js";
+import type { RateOptions } from "../src/optimizers/rates.js";
 import { checkOptions } from "../src/options.js";
 import type { RawOptions } from "../src/options.js";
-
-const AT_8192 = { batchSize: 8192, samples: 60_000 };
 
 /** Weights of a matrix and a bias after three steps. */
 function trained(optimizer: OptimizerName, raw: RawOptions): number[] {
@@ -21,16 +16,17 @@ function trained(optimizer: OptimizerName, raw: RawOptions): number[] {
   const matrix = Parameter.allocate([80, 64], { name: "dense/kernel" });
   const bias = Parameter.allocate([64], { name: "dense/bias" });
   for (const { data } of [matrix, bias]) data.forEach((_, i) => (data[i] = Math.sin(i + 1)));
-  const made = createOptimizer(
-    optimizer,
-    [matrix, bias],
-    optimizerOptions(optimizer, options, 0.5),
-  );
+  const maxGradNorm = typeof options.maxGradNorm === "number" ? options.maxGradNorm : null;
+  const made = createOptimizer(optimizer, [matrix, bias], {
+    step: options,
+    lr: () => 0.5,
+    maxGradNorm,
+  });
   for (const size of [1, 8, 2]) {
     for (const { grad } of [matrix, bias]) {
       grad.forEach((_, i) => (grad[i] = (size * Math.cos(3 * i)) / 10));
     }
-    made.step();
+    made.step(1);
   }
   const weights = [...matrix.data, ...bias.data];
   made.dispose();
@@ -46,12 +42,15 @@ describe("defaults", () => {
       hidden: [300, 100],
       data: null,
       label: null,
-      optimizer: ["lars8bit", "sgd"],
+      optimizer: ["lars8bit", "sgd-nesterov+clip", "sgd"],
       batchSize: null,
       microBatch: 256,
-      epochs: 10,
+      epochs: null,
       lr: null,
-      warmupEpochs: 2,
+      maxGradNorm: null,
+      init: "he",
+      holdOut: false,
+      warmupEpochs: null,
       schedule: "polynomial",
       momentum: null,
       nesterov: false,
@@ -72,40 +71,28 @@ describe("defaults", () => {
     const options = checkOptions({ lr: "0.5", hidden: "20,10", optimizer: "lars,sgd", seed: "9" });
     expect(checkOptions(JSON.parse(JSON.stringify(options)) as RawOptions)).toEqual(options);
   });
-
-  test("rates go with the root of the part of the set that is in a batch, and against the coefficient", () => {
-    const rate = (raw: RawOptions, at = AT_8192): number =>
-      defaultRate("lars8bit", checkOptions(raw), at);
-    const base = rate({});
-    expect(rate({}, { batchSize: 2048, samples: 60_000 })).toBeCloseTo(base / 2, 2);
-    expect(rate({}, { batchSize: 2048, samples: 15_000 })).toBeCloseTo(base, 2);
-    expect(rate({ trustCoefficient: 0.002 })).toBeCloseTo(10 * base, 2);
-    expect(rate({ preset: "timm" })).toBeCloseTo(20 * base, 2);
-    expect(rate({ preset: "bitsandbytes" })).toBe(rate({ maxUnorm: 0.02 }));
-  });
 });
 
 describe("optimizers", () => {
-  test("each name has the bits and, on matrices, the rule that it says; biases have neither rule nor decay", () => {
-    const expected = {
-      sgd: { optimBits: 32, rule: "none" },
-      lars: { optimBits: 32, rule: "scale-gradient" },
-      lars8bit: { optimBits: 8, rule: "scale-gradient" },
-      lars32bit: { optimBits: 32, rule: "scale-gradient" },
-    };
-    for (const name of OPTIMIZERS) {
-      const matrix = new Parameter(new Float32Array(8), { shape: [2, 4] });
-      const bias = new Parameter(new Float32Array(4));
-      const options = optimizerOptions(name, checkOptions({ optimizer: name }), 1);
-      const { paramGroups } = createOptimizer(name, [bias, matrix], options).optimizer;
-      const seen = paramGroups.map(({ params, optimBits, trustRatio: { rule }, weightDecay }) => ({
-        ...{ params, optimBits, rule, decays: weightDecay > 0 },
-      }));
-      expect(seen).toEqual([
-        { params: [matrix], ...expected[name], decays: true },
-        { params: [bias], ...expected[name], rule: "none", decays: false },
-      ]);
+  test("every rule is another step, but for lars and lars32bit; +clip alone changes nothing", () => {
+    const steps = RULES.map((rule) => String(trained(rule, {})));
+    expect(new Set(steps).size).toBe(RULES.length - 1);
+    expect(trained("lars", {})).toEqual(trained("lars32bit", {}));
+    for (const rule of RULES) expect(trained(`${rule}+clip`, {})).toEqual(trained(rule, {}));
+  });
+
+  test("biases have neither trust ratio nor weight decay", () => {
+    for (const rule of RULES) {
+      const bias = (raw: RawOptions): number[] => trained(rule, raw).slice(80 * 64);
+      expect(bias({ weightDecay: "0.5" })).toEqual(bias({}));
+      expect(trained(rule, { weightDecay: "0.5" })).not.toEqual(trained(rule, {}));
     }
+    expect(trained("lars32bit", {}).slice(80 * 64)).toEqual(trained("sgd", {}).slice(80 * 64));
+  });
+
+  test.each(OPTIMIZERS)("%s: a limit of the gradients' norm changes the step", (name) => {
+    expect(trained(name, { maxGradNorm: "0.01" })).not.toEqual(trained(name, {}));
+    expect(trained(name, { maxGradNorm: "1e9" })).toEqual(trained(name, {}));
   });
 
   test.each([
@@ -129,20 +116,14 @@ describe("optimizers", () => {
     expect(trained("sgd", raw)).not.toEqual(trained("sgd", {}));
   });
 
-  test("8 bits, 32 bits and SGD differ; lars is lars32bit", () => {
-    const [sgd, lars, lars8bit, lars32bit] = OPTIMIZERS.map((name) => trained(name, {}));
-    expect(lars).toEqual(lars32bit);
-    expect(lars8bit).not.toEqual(lars32bit);
-    expect(sgd).not.toEqual(lars32bit);
-  });
-
   test("a preset keeps its own values, which options go before", () => {
-    const paper = optimizerOptions("lars", checkOptions({ preset: "paper" }), 1);
+    const setting = { lr: 1, maxGradNorm: null };
+    const paper = larsOptions("lars", checkOptions({ preset: "paper" }), setting);
     expect(paper).toMatchObject({ momentum: 0.9, weightDecay: 0.0005 });
-    const timm = optimizerOptions("lars", checkOptions({ preset: "timm" }), 1);
+    const timm = larsOptions("lars", checkOptions({ preset: "timm" }), setting);
     expect(timm).toMatchObject({ momentum: 0.9, weightDecay: 1e-4 });
     const changed = checkOptions({ preset: "paper", weightDecay: "0.01", momentum: "0.5" });
-    expect(optimizerOptions("lars", changed, 1)).toMatchObject({
+    expect(larsOptions("lars", changed, setting)).toMatchObject({
       momentum: 0.5,
       weightDecay: 0.01,
     });

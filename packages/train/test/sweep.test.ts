@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { BestRate, CellResult } from "../src/sweep/cells.js";
-import { bestRates, gridCells, repeatedCells } from "../src/sweep/cells.js";
+import { bestRates, choosingCells, plateauOf, testedCells } from "../src/sweep/cells.js";
 import { checkSavedSweep, checkSweepOptions } from "../src/sweep/sweep-options.js";
 import { runCli, startCli, until } from "./helpers/cli.js";
 import { csvText, temporaryFolder, writeFiles } from "./helpers/data.js";
@@ -112,50 +112,78 @@ describe("the plan", () => {
       seeds: "3,4,5",
       epochs: "2",
     },
-    60_000,
   );
-  const result = (lr: number, seed: number, testAccuracy: number | null): CellResult => ({
+  const common = {
     optimizer: "sgd",
     batchSize: 256,
-    lr,
-    seed,
-    diverged: testAccuracy === null,
-    testAccuracy,
+    maxGradNorm: null,
+    searched: false,
     testLoss: null,
     stateBytes: null,
     seconds: 1,
+    trials: [],
+    atEdge: false,
+  } as const;
+  const result = (lr: number, seed: number, accuracy: number | null, holdOut = true): CellResult => ({
+    ...common,
+    lr,
+    seed,
+    holdOut,
+    diverged: accuracy === null,
+    heldOutAccuracy: holdOut ? accuracy : null,
+    testAccuracy: holdOut ? null : accuracy,
   });
 
-  test("the grid has every rate with the first seed; small batches, which take longest, first", () => {
-    const cells = gridCells(options);
-    expect(cells).toHaveLength(2 * (2 + 5));
-    expect(cells[0]).toEqual({ optimizer: "sgd", batchSize: 256, lr: 0.1, seed: 3 });
+  test("rates are chosen with the first seed, on held-out samples; those that are not given are searched", () => {
+    const cells = choosingCells(options);
+    expect(cells).toHaveLength(2 * (2 + 1));
+    const cell = { optimizer: "sgd", batchSize: 256, seed: 3, maxGradNorm: null };
+    // Small batches, which take longest, come first.
+    expect(cells[0]).toEqual({ ...cell, lr: 0.1, holdOut: true });
+    expect(cells[2]).toEqual({ ...cell, optimizer: "lars32bit", lr: "auto", holdOut: false });
     expect(cells.every(({ seed }) => seed === 3)).toBe(true);
-    // Without --lr: factors of 2 around the default, which is 3 at batch 8,192.
-    const lars = cells.filter((cell) => cell.optimizer === "lars32bit" && cell.batchSize === 8192);
-    expect(lars.map(({ lr }) => lr)).toEqual([0.75, 1.5, 3, 6, 12]);
   });
 
-  test("the best rate is that of the first seed; the others only repeat it", () => {
-    const results = [
-      result(0.1, 3, 0.8),
-      result(0.4, 3, 0.9),
-      result(0.1, 4, 0.99),
-      result(0.4, 4, 0.7),
-    ];
-    expect(bestRates(options, results)).toEqual([
-      { optimizer: "sgd", batchSize: 256, lr: 0.4, accuracies: [0.9, 0.7] },
+  test("the best rate is the one with the highest held-out accuracy; all seeds test it once", () => {
+    const tried = [result(0.1, 3, 0.8), result(0.4, 3, 0.9)];
+    expect(testedCells(options, tried).map(({ lr, seed, holdOut }) => [lr, seed, holdOut])).toEqual([
+      [0.4, 3, false],
+      [0.4, 4, false],
+      [0.4, 5, false],
     ]);
-    expect(repeatedCells(options, results).map(({ lr, seed }) => [lr, seed])).toEqual([
-      [0.4, 4],
-      [0.4, 5],
+    // Test accuracies take no part: those of 0.1 are higher.
+    const tested = [result(0.4, 4, 0.7, false), result(0.4, 3, 0.95, false), result(0.1, 3, 0.99, false)];
+    expect(bestRates(options, [...tried, ...tested])).toMatchObject([
+      { optimizer: "sgd", batchSize: 256, lr: 0.4, accuracies: [0.95, 0.7], atEdge: true },
     ]);
+  });
+
+  test("a cell that searched its rate gives it to the other seeds", () => {
+    const trial = { rung: 0, batchSize: 256, steps: 5, loss: 1, maxGradNorm: null };
+    const trials = [0.1, 0.2, 0.4].map((lr, index) => ({ ...trial, lr, accuracy: 0.8 + 0.05 * index }));
+    const searched: CellResult = { ...result(0.28, 3, 0.9, false), searched: true, trials };
+    expect(testedCells(options, [searched]).map(({ lr, seed }) => [lr, seed])).toEqual([
+      [0.28, 4],
+      [0.28, 5],
+    ]);
+    expect(bestRates(options, [searched])).toMatchObject([{ lr: 0.28, plateau: [0.4, 0.4] }]);
+    const none = { ...searched, lr: null, testAccuracy: null, diverged: true };
+    expect(bestRates(options, [none])).toEqual([]);
   });
 
   test("a rate that diverges is never the best", () => {
     const results = [result(0.1, 3, 0.2), result(0.4, 3, null)];
     expect(bestRates(options, results)).toMatchObject([{ lr: 0.1 }]);
     expect(bestRates(options, [result(0.4, 3, null)])).toEqual([]);
+  });
+
+  test("the plateau is the range without a gap that loses less than a point", () => {
+    const rates = (...accuracies: (number | null)[]): { lr: number; accuracy: number | null }[] =>
+      accuracies.map((accuracy, index) => ({ lr: 2 ** index, accuracy }));
+    expect(plateauOf(rates(0.5, 0.895, 0.9, 0.892, 0.7))).toEqual([2, 8]);
+    expect(plateauOf(rates(0.9, 0.7, 0.895))).toEqual([1, 1]);
+    expect(plateauOf(rates(0.9, null, 0.9))).toEqual([1, 1]);
+    expect(plateauOf(rates(null, null))).toBeNull();
   });
 
   test("sweep.json says the same as the options, and is checked", () => {

@@ -17,7 +17,7 @@ const TIMES = ["gradientMs", "optimizerMs", "seconds", "samplesPerSecond"];
 
 /** The metrics of a run without times. */
 export function metricsOf(folder: string): unknown[] {
-  return readMetrics(join(folder, "metrics.jsonl")).map(withoutTimes);
+  return [...readMetrics(join(folder, "metrics.jsonl"))].map(withoutTimes);
 }
 
 /** A value without the times in it. */

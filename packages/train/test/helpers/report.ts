@@ -2,11 +2,12 @@
 import { countConfusion } from "../../dist/confusion.js";
 import type { Dataset } from "../../dist/data/dataset.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "../../dist/metrics.js";
-import type { OptimizerName } from "../../dist/optimizers.js";
+import type { OptimizerName } from "../../dist/optimizers/names.js";
 import { checkOptions } from "../../dist/options.js";
 import { makePlan } from "../../dist/plan.js";
+import type { Settings } from "../../dist/plan.js";
 import { reportHtml } from "../../dist/report/report.js";
-import type { ReportedSearch } from "../../dist/report/search-section.js";
+import type { RateSearch } from "../../dist/search/rate-search.js";
 import { kernelsOf, shownLayers } from "../../dist/report/shown-layers.js";
 import { historyOf } from "../../dist/run-history.js";
 
@@ -55,7 +56,7 @@ export function fullReport(): string {
   };
   const history = historyOf([...lines, failed], shownLayers(plan.model));
   return reportHtml(
-    { plan: { ...plan, searches }, dataset, folder: { reportFile: "report.html" } },
+    { plan, settings: settingsOf(optimizer), searches, dataset, folder: { reportFile: "report.html" } },
     history,
   );
 }
@@ -65,7 +66,11 @@ export function longReport(steps: number): string {
   const plan = makePlan(checkOptions({ optimizer: "sgd", batchSize: 120 }), dataset);
   const lines = linesOf("sgd", { layers: kernelsOf(plan.model), steps });
   const history = historyOf(lines, shownLayers(plan.model));
-  return reportHtml({ plan, dataset, folder: { reportFile: "report.html" } }, history);
+  return reportHtml({ plan, settings: settingsOf(["sgd"]), searches: [], dataset, folder: { reportFile: "report.html" } }, history);
+}
+
+function settingsOf(optimizers: readonly OptimizerName[]): Settings {
+  return Object.fromEntries(optimizers.map((name) => [name, { lr: 0.5, maxGradNorm: null }]));
 }
 
 /** lars and lars32bit do the same; times differ between all. */
@@ -110,9 +115,9 @@ function epochLine(
   };
 }
 
-const trial = { rung: 0, steps: 10, loss: 0.5 };
+const trial = { rung: 0, batchSize: 120, steps: 10, loss: 0.5 };
 
-const searches: ReportedSearch[] = [
+const searches: RateSearch[] = [
   {
     optimizer: "sgd",
     heldOut: 200,
