@@ -347,7 +347,7 @@ describe.skipIf(executablePath === null)("in Chromium", () => {
     expect(sections.noise).toContain(
       "sgd: beyond about 90 samples a larger batch saves few steps; the batch of 120 is beyond it.",
     );
-    expect(sections.search).toContain("rate 1, clipped to norm 0.3, was chosen with 91.00 %");
+    expect(sections.search).toContain("Rate 1, clipped to norm 0.3, was chosen with 91.00 %");
     expect(sections.search).toContain("0.5 had 88.00 %, and 2 had diverged");
     expect(sections.search).toContain("end of the ladder");
     expect(sections.classes).toMatch(/the hardest class is/);

@@ -31,13 +31,17 @@ type Look = Pick<ChartSeries, "color" | "marker" | "width">;
  */
 export function lookOf(optimizer: string, optimizers: readonly string[]): Look {
   const place = placeOf(optimizer);
-  const above = optimizers.length - 1 - optimizers.indexOf(optimizer);
-  const step = Math.min(2.5, 7 / Math.max(1, optimizers.length - 1));
   return {
     color: `optimizer-${place}`,
     marker: MARKERS[place % MARKERS.length]!,
-    width: 2 + above * step,
+    width: widthOf(optimizers.indexOf(optimizer), optimizers.length),
   };
+}
+
+/** Widths of lines that may lie on each other: the first is the widest. */
+export function widthOf(index: number, count: number): number {
+  const step = Math.min(2.5, 7 / Math.max(1, count - 1));
+  return 2 + (count - 1 - index) * step;
 }
 
 /** The look of a layer: layers have an order, and so have their colours. */

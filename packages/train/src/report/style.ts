@@ -116,7 +116,12 @@ footer { margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line);
   nav, figure details { display: none; }
   section { margin-top: 24pt; }
   h2 { break-after: avoid; }
+  h2 + p { break-after: avoid; } p { break-inside: avoid; }
   .table { overflow: visible; }
+  table { font-size: 8.5pt; } th, td { padding: 3pt 4pt; white-space: normal; }
+  tbody th, thead th:first-child { position: static; }
+  .share { width: 30px; } .matrix th, .matrix td { padding: 2pt; }
+  .matrix td { min-width: 18pt; }
   .charts { grid-template-columns: 1fr 1fr; gap: 8pt; }
 }
 `;
