@@ -7,10 +7,10 @@ import type { Section } from "./chart.js";
 import { escapeHtml, htmlTable, scrollBox, swatch } from "./html.js";
 import { placeOf } from "./looks.js";
 
-/** Mistakes that are listed where there are too many classes for a matrix. */
-const LISTED_MISTAKES = 20;
+/** Classes and kinds of mistakes that are listed where there are too many classes for a matrix. */
+const LISTED = 20;
 /** Class names are cut in headings; the full name is in the cell's title. */
-const MAX_NAME = 28;
+const MAX_NAME = 40;
 
 /** The part of a row that has the full colour, if no mistake is more frequent: good models stay pale. */
 const LEAST_SCALE = 0.05;
@@ -166,11 +166,12 @@ function matrixCell(
 /** For thousands of classes: the worst of them, and the most frequent mistakes. */
 function worstTables({ name, confusion }: Classified, classes: readonly string[]): string {
   const { mistakes, omitted } = confusion;
+  const listed = confusion.classes.slice(0, LISTED);
   const most = mostMistakes([{ name, confusion }]);
   const worst = htmlTable({
     label: `Classes with the lowest accuracy with ${name}`,
     head: ["class", "test samples", "accuracy"],
-    rows: confusion.classes.map((count) => [
+    rows: listed.map((count) => [
       className(nameOf(classes, count.class)),
       grouped(count.samples),
       accuracyCell(count, { optimizer: name, most }),
@@ -181,7 +182,7 @@ function worstTables({ name, confusion }: Classified, classes: readonly string[]
     head: ["true class", "predicted", "test samples"],
     texts: 2,
     rows: mistakes
-      .slice(0, LISTED_MISTAKES)
+      .slice(0, LISTED)
       .map((mistake) => [
         className(nameOf(classes, mistake.class)),
         className(nameOf(classes, mistake.predicted)),
@@ -189,5 +190,5 @@ function worstTables({ name, confusion }: Classified, classes: readonly string[]
       ]),
   });
   const kinds = mistakes.length + omitted.mistakes;
-  return `<h3>${swatch(`optimizer-${placeOf(name)}`, name)}</h3><div class="half"><div><p>The ${confusion.classes.length} classes with the lowest accuracy; ${grouped(omitted.classes)} are not listed.</p>${worst}</div><div><p>The most frequent of ${grouped(kinds)} kinds of mistakes.</p>${frequent}</div></div>`;
+  return `<h3>${swatch(`optimizer-${placeOf(name)}`, name)}</h3><div class="half"><div><p>The ${listed.length} classes with the lowest accuracy, of ${grouped(classes.length)}.</p>${worst}</div><div><p>The most frequent of ${grouped(kinds)} kinds of mistakes.</p>${frequent}</div></div>`;
 }
