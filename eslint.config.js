@@ -76,6 +76,8 @@ export default defineConfig(
     "runs/",
     // Its types are those of packages that only its own tests install (npm run test:tfjs).
     ...(existsSync(`${import.meta.dirname}/integration/tfjs/node_modules`) ? [] : ["integration/"]),
+    // Their chart library is installed by npm run figures only.
+    "docs/figures/",
     // AssemblyScript looks like TypeScript and is not.
     `${library}/kernels/wasm/assembly/`,
   ]),

@@ -15,8 +15,9 @@ if [ ! -x "$python" ] && ! python3 -m venv "$environment"; then
 fi
 
 missing=()
-# Each for itself: one that is not to be had must not keep the others away.
-for package in numpy torch "jax jaxlib" optax bitsandbytes; do
+# One by one: a package that is unavailable must not block the others. bitsandbytes needs scipy and packaging, also
+# when its package comes from PYTHONPATH.
+for package in numpy torch scipy packaging "jax jaxlib" optax bitsandbytes; do
   # shellcheck disable=SC2086 # "jax jaxlib" are two
   if ! "$python" -m pip install --quiet --retries 1 --disable-pip-version-check $package; then
     missing+=("$package")

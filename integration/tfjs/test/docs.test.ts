@@ -28,7 +28,7 @@ const program = (swap: string): string => `
 `;
 
 describe("the lines that swap the optimizer", () => {
-  it.each(["README.md", "docs/tfjs.md"])("in %s train a model", (page) => {
+  it.each(["README.md", "docs/tfjs.md", "docs/migrating.md"])("in %s train a model", (page) => {
     const { stdout, status, stderr } = spawnSync(process.execPath, ["--input-type=module"], {
       cwd: fileURLToPath(new URL("..", import.meta.url)),
       input: program(swapIn(page)),

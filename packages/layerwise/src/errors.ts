@@ -8,7 +8,7 @@ export class NonFiniteGradientError extends Error {
 
   constructor(layer: string) {
     super(
-      `layer ${JSON.stringify(layer)}: the gradient has a NaN or infinite element; nothing was written (nonFinite: "skip" passes over such steps)`,
+      `layer ${JSON.stringify(layer)}: expected a finite gradient, got a NaN or infinite element; nothing was written (nonFinite: "skip" skips such steps)`,
     );
     this.layer = layer;
   }

@@ -16,6 +16,8 @@ export * as schedules from "./options/schedules.js";
 export type { Schedule } from "./options/schedules.js";
 export type { LoadReport } from "./optimizer/state-dict.js";
 export type { LayerState, StateDict } from "./state/saved-state.js";
+export { gradientNoise, smoothNoise } from "./decide/noise-scale.js";
+export type { BatchPart, GradientNoise, SmoothedNoise } from "./decide/noise-scale.js";
 export type { TrustRatio } from "./decide/trust-ratio.js";
 export type { BlockwiseMomentum, Float32Momentum, Momentum } from "./state/momentum.js";
 export type { KernelName } from "./kernels/choose.js";

@@ -1,10 +1,12 @@
 /**
  * The programs in README.md and docs/ do what a reader would see: every block marked "js runnable" is run by
- * Node against the built package, under the name that users import. Where it prints losses, they fall. Those of the
- * README are also TypeScript, as they stand, under `strict`.
+ * Node against the built package, under the name that users import. Where it prints losses, they fall; where a block
+ * "text output" follows, that is what it prints. Those of the README are also TypeScript, as they stand, under
+ * `strict`. Links to files lead somewhere.
  */
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
@@ -22,14 +24,48 @@ interface Program {
   /** The page and the line on which the block starts. */
   readonly place: string;
   readonly source: string;
+  /** What the page says that it prints, if it says so. */
+  readonly printed: string | undefined;
 }
+
+const PROGRAM = /^```js runnable\n(.*?)^```$(?:\n\n```text output\n(.*?)^```$)?/gms;
 
 function programsOf(page: string): Program[] {
   const text = readFileSync(`${root}${page}`, "utf8");
-  return [...text.matchAll(/^```js runnable\n(.*?)^```$/gms)].map(({ index, 1: source }) => ({
+  return [...text.matchAll(PROGRAM)].map(({ index, 1: source, 2: printed }) => ({
     place: `${page}, line ${text.slice(0, index).split("\n").length}`,
     source: source!,
+    printed,
   }));
+}
+
+/** The files that a page links to, in Markdown and in HTML; without anchors. */
+function linkedFiles(page: string): string[] {
+  const text = readFileSync(`${root}${page}`, "utf8").replaceAll(/<!--.*?-->|^```.*?^```$/gms, "");
+  const links = text.matchAll(/\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"/g);
+  return [...links]
+    .map(([, markdown, html]) => (markdown ?? html)!.replace(/#.*$/, ""))
+    .filter((link) => link !== "" && !/^[a-z]+:/.test(link));
+}
+
+/** The anchors that a page links to in itself and in other pages, with the page they are in. */
+function linkedAnchors(page: string): { target: string; anchor: string }[] {
+  const text = readFileSync(`${root}${page}`, "utf8").replaceAll(/<!--.*?-->|^```.*?^```$/gms, "");
+  return [...text.matchAll(/\]\(([^)\s#:]*)#([^)\s]+)\)/g)].map(([, file, anchor]) => ({
+    target: file === "" ? page : join(dirname(page), file!),
+    anchor: anchor!,
+  }));
+}
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(page: string): string[] {
+  const text = readFileSync(`${root}${page}`, "utf8").replaceAll(/^```.*?^```$/gms, "");
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}_ -]/gu, "")
+      .replaceAll(" ", "-"),
+  );
 }
 
 /** Standard output of a program, which must end well and without a warning. */
@@ -88,7 +124,9 @@ describe("programs in the documentation", () => {
   it.each(pages.flatMap(programsOf))(
     "$place: runs, and the losses that it says it prints fall",
     (program) => {
-      const losses = lossesIn(outputOf(program));
+      const output = outputOf(program);
+      if (program.printed !== undefined) expect(output).toBe(program.printed);
+      const losses = lossesIn(output);
       if (program.source.includes("loss ${")) expect(losses.length).toBeGreaterThanOrEqual(3);
       losses.forEach((loss, index) => {
         expect(loss).toBeGreaterThan(0);
@@ -103,6 +141,7 @@ describe("programs in the documentation", () => {
     // A compiler that finds nothing anywhere would be no check.
     const wrong = {
       place: "a wrong program",
+      printed: undefined,
       source: 'import { LARS } from "layerwise";\nnew LARS(1);',
     };
     expect(typeErrors([wrong])).toEqual([expect.stringMatching(/^a wrong program, \+ 2: /)]);
@@ -111,5 +150,29 @@ describe("programs in the documentation", () => {
   it("are in the README, one of them with a loss", () => {
     const sources = programsOf("README.md").map(({ source }) => source);
     expect(sources.filter((source) => source.includes("loss ${"))).not.toEqual([]);
+  });
+});
+
+describe("links in the documentation", () => {
+  it.each([...pages, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])(
+    "of %s lead to files and headings",
+    (page) => {
+      const missing = linkedFiles(page).filter(
+        (link) => !existsSync(`${root}${join(dirname(page), link)}`),
+      );
+      expect(missing).toEqual([]);
+      const lost = linkedAnchors(page).filter(
+        ({ target, anchor }) => !anchorsOf(target).includes(anchor),
+      );
+      expect(lost).toEqual([]);
+    },
+  );
+
+  it("are found", () => {
+    expect(linkedFiles("README.md")).toContain("docs/specification.md");
+    expect(linkedAnchors("docs/references.md")).toContainEqual({
+      target: "docs/references.md",
+      anchor: "what-differs-everywhere",
+    });
   });
 });

@@ -305,7 +305,7 @@ describe("a wrong value is refused, with the option's name, what was expected an
   it.each([[{}], [{ lr: undefined }], [{ momentum: 0.9 }]])("without lr: %o", (options) => {
     expectRefusal(() => new LARS([parameterOf([1])], options as unknown as LARSOptions), T, [
       "lr",
-      "missing",
+      "got none",
       "a number ≥ 0 or a schedule",
     ]);
   });
@@ -519,10 +519,13 @@ describe("two copies of the library in one program", () => {
     const foreign = new other.Parameter(new Float32Array(1), { name: "foreign" });
     const own = parameterOf([1]);
     const optimizer = new LARS([own], { lr: 1 });
-    const parts = ["[0]: expected a Parameter of this copy", "two copies"];
+    const parts = ["[0]: expected a Parameter of this copy", "loads the library twice"];
     expectRefusal(() => new LARS([foreign], { lr: 1 }), T, parts);
     expectRefusal(() => new LARS([{ params: [foreign] }], { lr: 1 }), T, parts);
-    expectRefusal(() => new LARS([own, foreign], { lr: 1 }), T, ["[1]: ", "two copies"]);
+    expectRefusal(() => new LARS([own, foreign], { lr: 1 }), T, [
+      "[1]: ",
+      "loads the library twice",
+    ]);
     expectRefusal(() => excludeFromAdaptation([foreign]), T, parts);
     expectRefusal(
       () => {

@@ -64,15 +64,52 @@ function simclr(classicMomentum: boolean, nesterov: boolean): Rule {
   };
 }
 
-/** A wrapper that scales gradients, over torch.optim.SGD: torchlars; MAE's and Barlow Twins' own LARS. */
+/**
+ * Scaled gradients, and then torch.optim.SGD: torchlars, MAE, Barlow Twins, MoCo v3, VICReg, lightly and solo-learn.
+ * They differ in the denominator, and in whether r is clipped.
+ */
 function overTorchSGD(
   denominator: (w: Vector, g: Vector, d: Vector) => number,
-  decay: number,
+  { decay, nesterov = false, clip = false }: { decay: number; nesterov?: boolean; clip?: boolean },
 ): Rule {
   return (w, g, rate, state) => {
     const d = combine(1, g, decay, w);
-    const r = ratio(0.001, w, g, denominator(w, g, d));
+    const isAdapted = normOf(w) > 0 && normOf(g) > 0;
+    const unclipped = ratio(0.001, w, g, denominator(w, g, d));
+    const r = clip && isAdapted ? Math.min(unclipped / rate, 1) : unclipped;
     state.v = state.v === undefined ? combine(r, d, 0, d) : combine(0.9, state.v, r, d);
+    return combine(1, w, -rate, nesterov ? combine(r, d, 0.9, state.v) : state.v);
+  };
+}
+
+/** Chainer's GradientLARS before MomentumSGD: no coefficient; layers with ‖w‖ ≤ 0.01 are left unscaled. */
+const chainer: Rule = (w, g, rate, state) => {
+  const decay = 0.01;
+  const r = normOf(w) > 1e-2 ? normOf(w) / (1e-9 + normOf(g) + decay * normOf(w)) : 1;
+  state.v = combine(0.9, state.v ?? zeros(w), -rate * r, combine(1, g, decay, w));
+  return combine(1, w, 1, state.v);
+};
+
+/** MXNet's LBSGD with warmup_strategy "lars": √(‖w‖² / (‖g‖² + λ‖w‖²)), kept within 0.01 and 100. */
+function lbsgd(decay: number): Rule {
+  return (w, g, rate, state) => {
+    const [weights, gradients] = [normOf(w) ** 2, normOf(g) ** 2];
+    const unlimited = Math.sqrt(weights / (gradients + decay * weights + 1e-18));
+    const r = Math.min(100, Math.max(0.01, unlimited));
+    state.v = combine(0.9, state.v ?? zeros(w), -rate * r, combine(1, g, decay, w));
+    return combine(1, w, 1, state.v);
+  };
+}
+
+/**
+ * kozistr's pytorch_optimizer: the first momentum is a clone of the gradient, to which the first step adds. Up to
+ * 3.5 the clone is of the scaled gradient, from 3.6 on of the gradient as it came.
+ */
+function kozistr(clone: "scaled" | "raw", dampening: number): Rule {
+  return (w, g, rate, state) => {
+    const r = ratio(0.001, w, g, normOf(g));
+    const d = combine(r, g, r * 0.01, w);
+    state.v = combine(0.9, state.v ?? (clone === "raw" ? g : d), 1 - dampening, d);
     return combine(1, w, -rate, state.v);
   };
 }
@@ -125,17 +162,54 @@ const cases: [string, LARSOptions, Rule][] = [
   [
     "torchlars",
     presets.torchlars({ lr, momentum: 0.9, weightDecay: 0.01 }),
-    overTorchSGD((w, g) => normOf(g) + 0.01 * normOf(w) + 1e-8, 0.01),
+    overTorchSGD((w, g) => normOf(g) + 0.01 * normOf(w) + 1e-8, { decay: 0.01 }),
   ],
   [
-    "MAE and Barlow Twins",
+    "MAE, Barlow Twins, VICReg and MoCo v3",
     {
       lr,
       momentum: 0.9,
       weightDecay: 0.01,
       trustRatio: { rule: "scale-gradient", denominator: "joint", momentumOrder: "torch" },
     },
-    overTorchSGD((_w, _g, d) => normOf(d), 0.01),
+    overTorchSGD((_w, _g, d) => normOf(d), { decay: 0.01 }),
+  ],
+  ...[false, true].flatMap((nesterov): [string, LARSOptions, Rule][] => [
+    [
+      `lightly and solo-learn${nesterov ? ", Nesterov" : ""}`,
+      presets.timm({ lr, momentum: 0.9, weightDecay: 0.01, nesterov }),
+      overTorchSGD((w, g) => normOf(g) + 0.01 * normOf(w) + 1e-8, { decay: 0.01, nesterov }),
+    ],
+  ]),
+  [
+    "solo-learn with clip_lars_lr",
+    presets.timm({ lr, momentum: 0.9, weightDecay: 0.01, trustRatio: { clip: true } }),
+    overTorchSGD((w, g) => normOf(g) + 0.01 * normOf(w) + 1e-8, { decay: 0.01, clip: true }),
+  ],
+  [
+    "Chainer, above its threshold",
+    {
+      lr,
+      momentum: 0.9,
+      weightDecay: 0.01,
+      trustRatio: { rule: "scale-gradient", coefficient: 1, eps: 1e-9 },
+    },
+    chainer,
+  ],
+  [
+    "kozistr up to 3.5, dampening equal to the momentum",
+    {
+      lr,
+      momentum: 0.9,
+      dampening: 0.9,
+      weightDecay: 0.01,
+      trustRatio: {
+        rule: "scale-gradient",
+        denominator: "gradient",
+        momentumOrder: "torch",
+      },
+    },
+    kozistr("scaled", 0.9),
   ],
   [
     "a layer without trust ratio in the classic order",
@@ -152,6 +226,10 @@ const cases: [string, LARSOptions, Rule][] = [
     tensorflowContrib(0, 0),
   ],
 ];
+
+const SUM: LARSOptions["trustRatio"] = { rule: "scale-gradient", coefficient: 1 };
+const GRADIENT: LARSOptions["trustRatio"] = { rule: "scale-gradient", denominator: "gradient" };
+const KOZISTR: LARSOptions = { lr, momentum: 0.9, weightDecay: 0.01, trustRatio: GRADIENT };
 
 function ours(options: LARSOptions, initial: Vector, gradients: readonly Vector[], kernel: object) {
   const parameter = new Parameter(Float32Array.from(initial));
@@ -183,14 +261,47 @@ describe("update rules transcribed from their sources", () => {
     });
   });
 
-  it("says where options do not reproduce a reference: TensorFlow contrib with momentum", () => {
+  /** How far our weights are from a rule's, which starts from random weights, at a rate that may stay the same. */
+  function distance(options: LARSOptions, rule: Rule, rate = lr): number {
     const state = {};
-    const rule = tensorflowContrib(0.9, 1e-4);
     const initial = starts["weights at random"];
-    const expected = gradients.reduce((w, g, step) => rule(w, g, lr(step), state), initial);
-    for (const trustRatio of ["scale-update", "scale-gradient"] as const) {
-      const actual = ours({ lr, momentum: 0.9, trustRatio }, initial, gradients, {});
-      expect(relativeDifference(actual, expected)).toBeGreaterThan(1e-4);
-    }
+    const expected = gradients.reduce((w, g, step) => rule(w, g, rate(step), state), initial);
+    return relativeDifference(ours(options, initial, gradients, {}), expected);
+  }
+
+  it("MXNet's LBSGD within 1e-6, as long as λ is 0", () => {
+    const options = { lr, momentum: 0.9, trustRatio: SUM };
+    expect(distance(options, lbsgd(0))).toBeLessThanOrEqual(1e-6);
+    expect(distance({ ...options, weightDecay: 0.01 }, lbsgd(0.01))).toBeGreaterThan(1e-4);
+  });
+
+  it("kozistr up to 3.5 within 1e-6, at a constant rate that is 1 + μ times as high in the first step", () => {
+    const constant = (): number => 0.1;
+    const lifted = (step: number): number => (step === 0 ? 0.19 : 0.1);
+    const options = { ...KOZISTR, lr: lifted };
+    expect(distance(options, kozistr("scaled", 0), constant)).toBeLessThanOrEqual(1e-6);
+    expect(distance({ ...KOZISTR, lr: 0.1 }, kozistr("scaled", 0), constant)).toBeGreaterThan(1e-5);
+  });
+
+  it.each<[string, LARSOptions, Rule]>([
+    ...(["scale-update", "scale-gradient"] as const).map(
+      (trustRatio): [string, LARSOptions, Rule] => [
+        `TensorFlow contrib with momentum, by ${trustRatio}`,
+        { lr, momentum: 0.9, trustRatio },
+        tensorflowContrib(0.9, 1e-4),
+      ],
+    ),
+    ["kozistr up to 3.5 at a changing rate", KOZISTR, kozistr("scaled", 0)],
+    ["kozistr from 3.6 on", KOZISTR, kozistr("raw", 0)],
+    [
+      "lightly without weight decay, which switches its trust ratio off",
+      presets.timm({ lr, momentum: 0.9 }),
+      (w, g, rate, state) => {
+        state.v = state.v === undefined ? g : combine(0.9, state.v, 1, g);
+        return combine(1, w, -rate, state.v);
+      },
+    ],
+  ])("says where options do not reproduce a reference: %s", (_name, options, rule) => {
+    expect(distance(options, rule)).toBeGreaterThan(1e-5);
   });
 });

@@ -1,8 +1,17 @@
 /** Checks of single option values, as they come from a command line (texts) or from config.json. */
 import { UsageError, messageOf } from "./errors.js";
 
-function refuse(option: string, value: unknown, allowed: string): never {
-  throw new UsageError(`${option}: got ${JSON.stringify(value)}; allowed is ${allowed}`);
+/** Longer values are cut in messages. */
+const MAX_SHOWN = 100;
+
+function refuse(option: string, value: unknown, expected: string): never {
+  throw new UsageError(`${option}: expected ${expected}, got ${shown(value)}`);
+}
+
+function shown(value: unknown): string {
+  // undefined has no JSON.
+  const text = (JSON.stringify(value) as string | undefined) ?? "nothing";
+  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
 }
 
 /** A text such as "1e-4", or a number. */
@@ -49,7 +58,7 @@ export function checkChoice<Choice extends string>(
   choices: readonly Choice[],
 ): Choice {
   const found = choices.find((choice) => choice === value);
-  return found ?? refuse(option, value, choices.join(", "));
+  return found ?? refuse(option, value, `one of ${choices.join(", ")}`);
 }
 
 export function checkText(option: string, value: unknown): string {
@@ -72,7 +81,7 @@ export function parseObject(what: string, text: string): Record<string, unknown>
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new UsageError(`${what}: ${messageOf(error)}`);
+    throw new UsageError(`${what}: expected JSON, got ${messageOf(error)}`);
   }
   return checkObject(what, value);
 }
@@ -84,14 +93,14 @@ export function checkList<Entry>(
   checkEntry: (entry: unknown) => Entry,
 ): Entry[] {
   const entries: unknown[] = typeof value === "string" ? value.split(",") : asArray(value);
-  if (entries.length === 0) refuse(option, value, "one or more, separated by commas");
+  if (entries.length === 0) refuse(option, value, "one or more values, separated by commas");
   return entries.map((entry) => checkEntry(typeof entry === "string" ? entry.trim() : entry));
 }
 
 export function checkDistinct<Entry>(option: string, entries: Entry[]): Entry[] {
   const twice = entries.find((entry, index) => entries.indexOf(entry) !== index);
   if (twice === undefined) return entries;
-  throw new UsageError(`${option}: got ${String(twice)} twice; allowed is once`);
+  throw new UsageError(`${option}: expected each once, got ${String(twice)} twice`);
 }
 
 function asArray(value: unknown): unknown[] {

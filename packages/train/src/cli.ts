@@ -1,13 +1,15 @@
-#!/usr/bin/env node
 /** The command line: layerwise-train [train options], layerwise-train sweep [sweep options]. */
 import { join } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { checkText } from "./check.js";
-import { TrainingError, UsageError, messageOf } from "./errors.js";
+import { endOnStrayErrors, endWith } from "./ending.js";
+import { UsageError } from "./errors.js";
 import { MODELS } from "./models/model.js";
-import { OPTIMIZERS, PRESETS, SCHEDULES } from "./optimizers.js";
+import { INITS } from "./models/parameters.js";
+import { RULES } from "./optimizers/names.js";
+import { PRESETS } from "./optimizers/options.js";
+import { SCHEDULES } from "./optimizers/rates.js";
 import {
-  DEFAULT_EPOCHS,
   DEFAULT_HIDDEN,
   DEFAULT_MICRO_BATCH,
   DEFAULT_OPTIMIZERS,
@@ -16,9 +18,12 @@ import {
   optionName,
 } from "./options.js";
 import type { RawOptions } from "./options.js";
+import { DEFAULT_EPOCHS } from "./plan.js";
 import { executeRun, resumeRun, startRun } from "./run.js";
 import { DEFAULT_BATCH_SIZES, DEFAULT_SWEEP_OPTIMIZERS } from "./sweep/sweep-options.js";
 import { executeSweep, resumeSweep, startSweep } from "./sweep/sweep.js";
+import { editDistance } from "./text.js";
+import { VERSIONS } from "./versions.js";
 
 /** What a training run and the runs of a sweep have in common. */
 function addTrainingOptions(command: Command): Command {
@@ -31,11 +36,19 @@ function addTrainingOptions(command: Command): Command {
       "--micro-batch <samples>",
       `samples whose gradients are computed together (default: ${DEFAULT_MICRO_BATCH.mlp}, ${DEFAULT_MICRO_BATCH.lenet} for lenet)`,
     )
-    .option("--epochs <count>", `passes over the training set (default: ${DEFAULT_EPOCHS})`)
+    .option(
+      "--epochs <count>",
+      `passes over the training set (default: ${DEFAULT_EPOCHS}, more for fewer than 3,000 samples)`,
+    )
     .option("--warmup-epochs <count>", "epochs in which the rate rises (default: a fifth of all)")
     .option("--schedule <name>", `${SCHEDULES.join(", ")} (default: polynomial, of power 2)`)
     .option("--momentum <value>", "from 0 to below 1 (default: the preset's, else 0.9)")
-    .option("--nesterov", "Nesterov momentum")
+    .option("--nesterov", "Nesterov momentum, for lars too")
+    .option(
+      "--max-grad-norm <norm>",
+      "limits the norm of all gradients together, for every optimizer; auto: searched with the rate (default: off)",
+    )
+    .option("--init <name>", `first weights: ${INITS.join(" or ")} (default: he)`)
     .option(
       "--weight-decay <value>",
       "of matrices, not of biases (default: the preset's, else 1e-4)",
@@ -50,15 +63,23 @@ function trainCommand(program: Command): void {
   addTrainingOptions(program)
     .option(
       "--optimizer <names>",
-      `${OPTIMIZERS.join(", ")}; several, separated by commas, are compared (default: ${DEFAULT_OPTIMIZERS.join(",")})`,
+      `${RULES.join(", ")}, each also with +clip, which searches a limit of the gradients' norm with the rate; several, separated by commas, are compared (default: ${DEFAULT_OPTIMIZERS.join(",")})`,
     )
     .option("--batch-size <samples>", "samples a step (default: 8192, less for small data sets)")
-    .option("--lr <rate>", "the highest rate (default: tuned for each optimizer)")
+    .option(
+      "--hold-out",
+      "scores a held-out part of the training set and leaves the test set alone, for tuning by hand",
+    )
+    .option(
+      "--lr <rate>",
+      "the highest rate, or auto: searched for each optimizer on held-out training samples (default: auto, but for the documented setting)",
+    )
     .option("--seed <number>", "of first weights, shuffles and held-out rows (default: 1)")
     .option("--workers <count>", "threads that compute gradients (default: one a core)")
     .option("--out <folder>", "a new folder for the run (default: runs/<time>)")
     .option("--resume <folder>", "goes on with a run that was stopped")
     .action(async (options: RawOptions) => {
+      checkCommand(program);
       const { out, resume, workers, ...training } = options;
       const threads = checkThreads("--workers", workers);
       if (resume === undefined) {
@@ -89,14 +110,18 @@ function sweepCommand(program: Command): void {
     )
     .option(
       "--lr <rates>",
-      "rates of all optimizers, 0.1,0.2, or of some, sgd=0.1,0.2; may be given several times (default: factors of the default rate)",
+      "auto, rates of all optimizers, 0.1,0.2, or of some, sgd=0.1,0.2; may be given several times (default: auto)",
       (text: string, before?: string[]) => [...(before ?? []), text],
     )
-    .option("--seeds <numbers>", "the first tries all rates, the others the best (default: 1)")
+    .option(
+      "--seeds <numbers>",
+      "rates are chosen with the first; the best runs with all (default: 1)",
+    )
     .option("--jobs <count>", "runs at a time (default: one a core)")
     .option("--out <folder>", "a new folder for the sweep (default: runs/sweep-<time>)")
     .option("--resume <folder>", "goes on with a sweep that was stopped")
     .action(async (options: RawOptions) => {
+      checkNoneBefore(program.opts());
       const { out, resume, jobs, ...sweep } = options;
       const parallel = checkThreads("--jobs", jobs);
       if (resume === undefined) {
@@ -109,13 +134,36 @@ function sweepCommand(program: Command): void {
     });
 }
 
+/** Training takes options only: another word was meant to be a command, or an option's value. */
+function checkCommand({ args, commands }: Command): void {
+  const [word] = args;
+  if (word === undefined) return;
+  const names = commands.map((command) => command.name());
+  const near = names.find((name) => editDistance(word, name) <= name.length / 2);
+  const hint = near === undefined ? "" : `; did you mean ${near}?`;
+  throw new UsageError(`command: expected ${names.join(", ")} or options, got "${word}"${hint}`);
+}
+
+/** What stands before "sweep" would be an option of training. */
+function checkNoneBefore(options: RawOptions): void {
+  const [name] = Object.keys(options);
+  if (name === undefined) return;
+  throw new UsageError(`${optionName(name)}: expected after sweep, got before it`);
+}
+
 /** A run or a sweep that goes on has its options already. */
 function checkAlone(others: RawOptions, allowed: string): void {
   const [other] = Object.entries(others).filter(([, value]) => value !== undefined);
   if (other === undefined) return;
   throw new UsageError(
-    `--resume: got ${optionName(other[0])} with it; it goes on with the options that it has (only ${allowed} may be given)`,
+    `--resume: expected no other option but ${allowed}, got ${optionName(other[0])}; it goes on with the options that it has`,
   );
+}
+
+/** layerwise-train 1.0.0 (layerwise 1.0.0, Node.js 20.19.0). */
+function versionText(): string {
+  const [own, ...others] = Object.entries(VERSIONS).map(([name, version]) => `${name} ${version}`);
+  return `${own!} (${others.join(", ")})`;
 }
 
 /** 2026-01-31-12-00-00, in local time. */
@@ -125,34 +173,26 @@ function timestamp(): string {
   return local.toISOString().slice(0, 19).replace(/[T:]/g, "-");
 }
 
-/** The exit code of anything that was thrown, which is printed unless it was before. */
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  // What went wrong in training was printed where it happened.
-  if (error instanceof TrainingError) return 1;
-  if (error instanceof UsageError) {
-    console.error(`layerwise-train: ${error.message}`);
-    return 2;
-  }
-  console.error(error instanceof Error ? error.stack : messageOf(error));
-  return 1;
-}
-
 const program = new Command("layerwise-train")
   .description("Trains a classifier with LARS and with SGD, and shows what each optimizer did.")
+  .version(versionText(), "-V, --version", "versions of the trainer and of layerwise")
   // Options after "sweep" are its own, although training has options of the same names.
   .enablePositionalOptions()
+  // Words are looked at by the action, which knows what was meant.
+  .allowExcessArguments()
   .exitOverride();
 trainCommand(program);
 sweepCommand(program);
 
+endOnStrayErrors();
 // A sweep holds the other end of this channel: when it is killed, its cells must not train on.
 process.on("disconnect", () => process.exit(1));
+if ((process.connected as boolean | undefined) === false) process.exit(1);
 // The channel alone keeps no process running.
 process.channel?.unref();
 
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = report(error);
+  process.exitCode = endWith(error);
 }

@@ -1,6 +1,7 @@
 /** Text files that are read line by line, with bounded memory. */
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { UsageError, messageOf } from "./errors.js";
+import { openFile } from "./files.js";
 
 const CHUNK_BYTES = 64 * 1024;
 const LINE_FEED = 10;
@@ -20,7 +21,7 @@ export interface Line {
  * @throws UsageError that names the file, and the line if one is too long
  */
 export function* readLines(file: string, maxBytes: number): Generator<Line> {
-  const descriptor = attempt(file, () => openSync(file, "r"));
+  const descriptor = attempt(file, () => openFile(file));
   try {
     const chunk = Buffer.alloc(CHUNK_BYTES);
     let pieces: Buffer[] = [];
@@ -60,6 +61,7 @@ function attempt<Result>(file: string, action: () => Result): Result {
   try {
     return action();
   } catch (error) {
-    throw new UsageError(`${file}: can't be read: ${messageOf(error)}`);
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`${file}: expected a file that can be read, got ${messageOf(error)}`);
   }
 }

@@ -1,32 +1,14 @@
 /** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  writeSync,
-} from "node:fs";
-import type { LayerReport } from "layerwise";
+import { closeSync, constants, existsSync, fsyncSync, fstatSync, ftruncateSync } from "node:fs";
+import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
 import { checkConfusion } from "./confusion.js";
 import type { Confusion } from "./confusion.js";
-import { UsageError, messageOf } from "./errors.js";
+import { UsageError } from "./errors.js";
+import { openFile, writeFully, writing } from "./files.js";
 import { readLines } from "./lines.js";
-import { OPTIMIZERS } from "./optimizers.js";
-import type { OptimizerName } from "./optimizers.js";
-
-/** How many samples are worth a batch, measured from the micro-batches of a step. */
-export interface NoiseMetrics {
-  /** An unbiased estimate of |G|², smoothed over steps. */
-  gradSquared: number;
-  /** An unbiased estimate of tr(Σ), smoothed over steps. */
-  trace: number;
-  /** tr(Σ) / |G|², in samples; null while an estimate is not positive. */
-  scale: number | null;
-  layers: { name: string; scale: number | null }[];
-}
+import { OPTIMIZERS } from "./optimizers/names.js";
+import type { OptimizerName } from "./optimizers/names.js";
 
 /** One step of an optimizer. */
 export interface StepMetrics {
@@ -42,8 +24,13 @@ export interface StepMetrics {
   gradientMs: number;
   optimizerMs: number;
   layers: LayerReport[];
-  /** null when the batch is a single micro-batch. */
-  noise?: NoiseMetrics | null;
+  /** Smoothed over the last steps; null where a batch is one micro-batch. */
+  noise: NoiseMetrics | null;
+}
+
+/** The gradient noise scale; see `gradientNoise` of layerwise. */
+export interface NoiseMetrics extends GradientNoise {
+  layers: { name: string; scale: number | null }[];
 }
 
 /** One epoch of an optimizer. */
@@ -60,7 +47,7 @@ export interface EpochMetrics {
   seconds: number;
   samplesPerSecond: number;
   stateBytes: number;
-  /** What the test samples of each class were taken for. Runs of version 0.1 have none. */
+  /** What the evaluated samples of each class were taken for. Runs of version 0.1 have none. */
   confusion?: Confusion;
 }
 
@@ -78,18 +65,30 @@ export type Metrics = StepMetrics | EpochMetrics | FailureMetrics;
 /** The longest line: a step of more than 10,000 layers. */
 const MAX_LINE_BYTES = 2 ** 24;
 
-/** An open metrics.jsonl, to which lines are added. */
+/** An open metrics.jsonl, to which lines are added. Its methods throw WriteErrors. */
 export class MetricsFile {
   readonly #file: string;
   readonly #descriptor: number;
   #length: number;
 
-  /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
+  /**
+   * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
+   * @throws UsageError when the file has fewer
+   */
   constructor(file: string, length: number) {
     this.#file = file;
-    this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
-    this.#length = Math.min(length, fstatSync(this.#descriptor).size);
-    ftruncateSync(this.#descriptor, this.#length);
+    this.#length = length;
+    this.#descriptor = writing(file, () => openFile(file, constants.O_RDWR | constants.O_CREAT));
+    const { size } = fstatSync(this.#descriptor);
+    if (size < length) {
+      closeSync(this.#descriptor);
+      throw new UsageError(
+        `${file}: expected the ${length} bytes that a checkpoint goes with, got ${size}`,
+      );
+    }
+    writing(file, () => {
+      ftruncateSync(this.#descriptor, length);
+    });
   }
 
   /** Bytes written so far. */
@@ -97,35 +96,23 @@ export class MetricsFile {
     return this.#length;
   }
 
-  /** @throws UsageError when the line can't be written, for example on a full disk */
   add(metrics: Metrics): void {
     const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
-    this.#attempt(() => {
-      for (let written = 0; written < line.length;) {
-        const left = line.length - written;
-        written += writeSync(this.#descriptor, line, written, left, this.#length + written);
-      }
+    writing(this.#file, () => {
+      writeFully(this.#descriptor, line, this.#length);
     });
     this.#length += line.length;
   }
 
   /** Returns when everything is on the disk. */
   sync(): void {
-    this.#attempt(() => {
+    writing(this.#file, () => {
       fsyncSync(this.#descriptor);
     });
   }
 
   close(): void {
     closeSync(this.#descriptor);
-  }
-
-  #attempt(action: () => void): void {
-    try {
-      action();
-    } catch (error) {
-      throw new UsageError(`${this.#file}: can't be written: ${messageOf(error)}`);
-    }
   }
 }
 

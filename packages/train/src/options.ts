@@ -12,8 +12,14 @@ import {
 import { UsageError } from "./errors.js";
 import { MODELS } from "./models/model.js";
 import type { ModelName } from "./models/model.js";
-import { DEFAULT_MOMENTUM, OPTIMIZERS, PRESETS, SCHEDULES } from "./optimizers.js";
-import type { OptimizerName, ScheduleName, StepOptions } from "./optimizers.js";
+import { INITS } from "./models/parameters.js";
+import type { Init } from "./models/parameters.js";
+import { OPTIMIZERS, isLars, ruleOf } from "./optimizers/names.js";
+import type { OptimizerName } from "./optimizers/names.js";
+import { DEFAULT_MOMENTUM, PRESETS } from "./optimizers/options.js";
+import type { StepOptions } from "./optimizers/options.js";
+import { SCHEDULES } from "./optimizers/rates.js";
+import type { ScheduleName } from "./optimizers/rates.js";
 
 /** Checked options. null stands for a default that depends on the data set or the optimizer. */
 export interface TrainOptions extends StepOptions {
@@ -25,9 +31,15 @@ export interface TrainOptions extends StepOptions {
   readonly optimizer: readonly OptimizerName[];
   readonly batchSize: number | null;
   readonly microBatch: number;
-  readonly epochs: number;
-  readonly lr: number | null;
-  readonly warmupEpochs: number;
+  readonly epochs: number | null;
+  /** null: as documented where everything is, else searched. */
+  readonly lr: number | typeof AUTO | null;
+  /** Limit of the norm of all gradients; null: none, but for optimizers whose name asks for one. */
+  readonly maxGradNorm: number | typeof AUTO | null;
+  readonly init: Init;
+  /** Scores a held-out part of the training set in place of the test set. */
+  readonly holdOut: boolean;
+  readonly warmupEpochs: number | null;
   readonly schedule: ScheduleName;
   readonly seed: number;
 }
@@ -36,14 +48,15 @@ export interface TrainOptions extends StepOptions {
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 const MAX_SIZE = 2 ** 24;
+const MAX_EPOCHS = 100_000;
 
 /** The fastest of 32, 64, … 1,024: what is between the layers stays in a core's cache. */
 export const DEFAULT_MICRO_BATCH: Readonly<Record<ModelName, number>> = { mlp: 256, lenet: 64 };
 export const DEFAULT_HIDDEN = [300, 100];
-export const DEFAULT_OPTIMIZERS: OptimizerName[] = ["lars8bit", "sgd"];
-export const DEFAULT_EPOCHS = 10;
-/** The part of a run in which the rate rises. */
-const WARMUP_PART = 1 / 5;
+/** LARS, its strongest rival at large batches, and the plainest. */
+export const DEFAULT_OPTIMIZERS: OptimizerName[] = ["lars8bit", "sgd-nesterov+clip", "sgd"];
+/** A value that is searched on a held-out part of the training set. */
+export const AUTO = "auto";
 
 /**
  * Checks every option and what must hold between them.
@@ -67,7 +80,7 @@ export function checkOptions(raw: RawOptions): TrainOptions {
     <Choice extends string>(choices: readonly Choice[]) =>
     (option: string, value: unknown): Choice =>
       checkChoice(option, value, choices);
-  const epochs = optional("epochs", DEFAULT_EPOCHS, integer(1, 100_000));
+  const epochs = optional<number | null>("epochs", null, integer(1, MAX_EPOCHS));
   const model = optional("model", "mlp", choice(MODELS));
   const options: TrainOptions = {
     model,
@@ -82,11 +95,12 @@ export function checkOptions(raw: RawOptions): TrainOptions {
     batchSize: optional<number | null>("batchSize", null, integer(1, MAX_SIZE)),
     microBatch: optional("microBatch", DEFAULT_MICRO_BATCH[model], integer(1, 65_536)),
     epochs,
-    lr: optional<number | null>("lr", null, (option, value) =>
-      checkNumber(option, value, { from: 0, above: true }),
-    ),
-    warmupEpochs: optional("warmupEpochs", epochs * WARMUP_PART, (option, value) =>
-      checkNumber(option, value, { from: 0, to: epochs, below: true }),
+    lr: optional<TrainOptions["lr"]>("lr", null, checkSearchable),
+    maxGradNorm: optional<TrainOptions["maxGradNorm"]>("maxGradNorm", null, checkSearchable),
+    init: optional<Init>("init", "he", choice(INITS)),
+    holdOut: optional("holdOut", false, checkFlag),
+    warmupEpochs: optional<number | null>("warmupEpochs", null, (option, value) =>
+      checkNumber(option, value, { from: 0, to: epochs ?? MAX_EPOCHS, below: true }),
     ),
     schedule: optional("schedule", "polynomial", choice(SCHEDULES)),
     momentum: optional<number | null>("momentum", null, (option, value) =>
@@ -108,6 +122,11 @@ export function checkOptions(raw: RawOptions): TrainOptions {
   };
   checkTogether(options);
   return options;
+}
+
+/** A number > 0, or "auto". */
+function checkSearchable(option: string, value: unknown): number | typeof AUTO {
+  return value === AUTO ? AUTO : checkNumber(option, value, { from: 0, above: true });
 }
 
 export function checkOptimizers(option: string, value: unknown): OptimizerName[] {
@@ -136,13 +155,14 @@ function checkTogether(options: TrainOptions): void {
       `${rules.map(optionName).join(" and ")}: each chooses the trust-ratio rule; allowed is one of them`,
     );
   }
-  if (rules.length > 0 && options.optimizer.every((name) => name === "sgd")) {
+  if (rules.length > 0 && !options.optimizer.some(isLars)) {
     throw new UsageError(
-      `${optionName(rules[0]!)}: does nothing for sgd; allowed is with lars, lars8bit or lars32bit`,
+      `${optionName(rules[0]!)}: expected lars, lars8bit or lars32bit among the optimizers, got ${options.optimizer.join(",")}`,
     );
   }
-  if (options.nesterov && (options.momentum ?? DEFAULT_MOMENTUM) === 0) {
-    throw new UsageError("--nesterov: got --momentum 0 with it; allowed is a momentum above 0");
+  const isNesterov = options.optimizer.some((name) => ruleOf(name) === "sgd-nesterov");
+  if ((options.nesterov || isNesterov) && (options.momentum ?? DEFAULT_MOMENTUM) === 0) {
+    throw new UsageError("--momentum: expected a number > 0 with Nesterov momentum, got 0");
   }
   if (options.model !== "mlp" && options.hidden !== null) {
     throw new UsageError(`--hidden: does nothing for --model ${options.model}; it is for mlp`);

@@ -1,29 +1,61 @@
 /** A run as it will be done: the options, completed with what the data set and the optimizers say. */
 import { fingerprint } from "./data/dataset.js";
 import type { Dataset } from "./data/dataset.js";
-import { defaultRate } from "./default-rates.js";
+import { heldOutCount } from "./data/held-out.js";
 import { UsageError } from "./errors.js";
 import type { ModelConfig } from "./models/model.js";
 import { checkModel } from "./models/parameters.js";
-import type { OptimizerName } from "./optimizers.js";
+import type { Init } from "./models/parameters.js";
+import type { OptimizerName } from "./optimizers/names.js";
+import type { Setting, StepOptions } from "./optimizers/options.js";
+import type { ScheduleName } from "./optimizers/rates.js";
 import type { TrainOptions } from "./options.js";
 
-/** The largest default: what the default rates were tuned at. */
+/** The largest default: beyond it a few epochs are too few steps. */
 const DEFAULT_BATCH_SIZE = 8192;
 /** A data set that is smaller gets this many steps an epoch at least. */
 const MIN_STEPS_PER_EPOCH = 7;
+export const DEFAULT_EPOCHS = 10;
+/** A data set that is smaller than a tenth of this gets more epochs: 70 steps are few. */
+const MIN_SAMPLES_SEEN = 30_000;
+/** The part of a run in which the rate rises. */
+const WARMUP_PART = 1 / 5;
+
+/** Options whose defaults depend on the data set have theirs. */
+export type CompleteOptions = TrainOptions &
+  Readonly<Record<"batchSize" | "epochs" | "warmupEpochs", number>>;
 
 export interface Plan {
-  readonly options: TrainOptions & { readonly batchSize: number };
+  readonly options: CompleteOptions;
   readonly model: ModelConfig;
   readonly stepsPerEpoch: number;
-  /** The highest rate of each optimizer. */
-  readonly rates: Rates;
   /** Tells data sets apart. */
   readonly fingerprint: string;
 }
 
-export type Rates = Readonly<Partial<Record<OptimizerName, number>>>;
+/** Rate and clipping of each optimizer. */
+export type Settings = Readonly<Partial<Record<OptimizerName, Setting>>>;
+
+/** A plan, and the settings that are known by now. */
+export interface PlannedRun {
+  readonly plan: Plan;
+  readonly settings: Settings;
+}
+
+/** The training of one model with one optimizer, from first weights to last. */
+export interface TrainingPlan {
+  readonly optimizer: OptimizerName;
+  readonly setting: Setting;
+  readonly step: StepOptions;
+  readonly model: ModelConfig;
+  readonly init: Init;
+  readonly seed: number;
+  readonly batchSize: number;
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  readonly warmupSteps: number;
+  readonly schedule: ScheduleName;
+}
 
 /**
  * Fits options to a data set.
@@ -31,11 +63,17 @@ export type Rates = Readonly<Partial<Record<OptimizerName, number>>>;
  * @throws UsageError when they do not go together
  */
 export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
-  const samples = dataset.train.labels.length;
-  const batchSize = options.batchSize ?? defaultBatchSize(samples);
+  const samples = trainingSamples(options, dataset);
+  const completed = completeOptions(options, samples);
+  const { batchSize, epochs, warmupEpochs } = completed;
   if (batchSize > samples) {
     throw new UsageError(
-      `--batch-size: got ${batchSize}; allowed is ${samples} or less, the samples of the training set`,
+      `--batch-size: expected ${samples} or less, the samples of the training set, got ${batchSize}`,
+    );
+  }
+  if (warmupEpochs >= epochs) {
+    throw new UsageError(
+      `--warmup-epochs: expected less than ${epochs} epochs, got ${warmupEpochs}`,
     );
   }
   const model: ModelConfig = {
@@ -45,21 +83,41 @@ export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
     classes: dataset.classes.length,
   };
   checkModel(model);
-  const completed = { ...options, batchSize };
-  const rates = options.optimizer.map((optimizer) => [
-    optimizer,
-    options.lr ?? defaultRate(optimizer, options, { batchSize, samples }),
-  ]);
   return {
     options: completed,
     model,
-    rates: Object.fromEntries(rates) as Rates,
     stepsPerEpoch: Math.ceil(samples / batchSize),
     fingerprint: fingerprint(dataset),
   };
 }
 
-/** @param samples of the training set */
-export function defaultBatchSize(samples: number): number {
-  return Math.max(1, Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH)));
+/** Samples that are trained with. */
+export function trainingSamples({ holdOut }: TrainOptions, { train }: Dataset): number {
+  const all = train.labels.length;
+  return holdOut ? all - heldOutCount(all) : all;
+}
+
+/** Fills in the defaults that depend on the number of training samples. */
+export function completeOptions(options: TrainOptions, samples: number): CompleteOptions {
+  const fitting = Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH));
+  const fewest = Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
+  const epochs = options.epochs ?? fewest;
+  return {
+    ...options,
+    batchSize: options.batchSize ?? Math.max(1, fitting),
+    epochs,
+    warmupEpochs: options.warmupEpochs ?? epochs * WARMUP_PART,
+  };
+}
+
+/** One optimizer's part of a run. */
+export function trainingPlan(
+  { options, model, stepsPerEpoch }: Plan,
+  optimizer: OptimizerName,
+  setting: Setting,
+): TrainingPlan {
+  const { init, seed, batchSize, epochs, warmupEpochs, schedule } = options;
+  const warmupSteps = Math.round(warmupEpochs * stepsPerEpoch);
+  const length = { batchSize, epochs, stepsPerEpoch, warmupSteps };
+  return { optimizer, setting, step: options, model, init, seed, schedule, ...length };
 }

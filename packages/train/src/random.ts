@@ -9,9 +9,12 @@ import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 /** Streams of one seed; jumps of the generator keep them 2^64 numbers apart. */
 export const STREAMS = {
   weights: 0,
-  heldOut: 1,
+  /** Rows of a table that become its test set. */
+  testRows: 1,
+  /** Training samples that are held out while rates are searched. */
+  heldOut: 2,
   /** The shuffle of an epoch, counted from 0. */
-  shuffle: (epoch: number): number => 2 + epoch,
+  shuffle: (epoch: number): number => 3 + epoch,
 };
 
 /** Numbers of one stream of a seed. */

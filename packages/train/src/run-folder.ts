@@ -1,18 +1,22 @@
 /** The files of a run: config.json, metrics.jsonl, a checkpoint for each optimizer, report.html. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { decodeCheckpoint, encodeCheckpoint } from "layerwise/checkpoint";
 import type { Checkpoint } from "layerwise/checkpoint";
-import { checkInteger, checkNumber, checkObject, parseObject } from "./check.js";
+import { checkInteger, checkObject, checkText } from "./check.js";
+import { readConfigFile } from "./config-file.js";
 import { UsageError, messageOf } from "./errors.js";
-import { readLimited, writeAtomically } from "./files.js";
-import type { OptimizerName } from "./optimizers.js";
+import { readIfThere, removePartials, writeAtomically, writing } from "./files.js";
+import { FolderLock } from "./folder-lock.js";
+import { takeNewFolder } from "./new-folder.js";
+import type { OptimizerName } from "./optimizers/names.js";
 import { checkOptions } from "./options.js";
 import type { TrainOptions } from "./options.js";
-import type { Plan, Rates } from "./plan.js";
+import type { PlannedRun, Settings } from "./plan.js";
+import { checkedSetting } from "./search/search-file.js";
 
 const FORMAT = "layerwise-train.run";
-const VERSION = 1;
+const VERSION = 2;
 /** What Node can read into one buffer. */
 const MAX_CHECKPOINT_BYTES = 2 ** 32 - 1;
 
@@ -34,76 +38,67 @@ export interface SavedRun {
 /** What config.json says. */
 export interface SavedConfig {
   options: TrainOptions;
-  /** The rates that it was started with, whatever the defaults are now. */
-  rates: Rates;
+  /** Rates and clipping as they were given, documented or found, whatever the defaults are now. */
+  settings: Settings;
   fingerprint: string;
 }
 
 export class RunFolder {
   readonly path: string;
+  readonly #lock: FolderLock;
 
-  private constructor(path: string) {
+  private constructor(path: string, lock: FolderLock) {
     this.path = path;
+    this.#lock = lock;
   }
 
   /**
-   * Makes a folder for a new run.
+   * Makes a folder for a new run, which this process owns until {@link unlock}.
    *
-   * @throws UsageError when it holds anything
+   * @throws UsageError when it holds anything, can't be written, or another process uses it
    */
-  static create(path: string, { options, model, rates, fingerprint }: Plan): RunFolder {
-    try {
-      mkdirSync(path, { recursive: true });
-    } catch (error) {
-      throw new UsageError(`--out: ${path} can't be made: ${messageOf(error)}`);
-    }
-    const folder = new RunFolder(path);
+  static create(path: string, run: PlannedRun): RunFolder {
+    return takeNewFolder(path, (lock) => {
+      const folder = new RunFolder(path, lock);
+      folder.writeConfig(run);
+      return folder;
+    });
+  }
+
+  /** Writes what a run is, again when a search has found a setting. */
+  writeConfig({ plan, settings }: PlannedRun): void {
+    const { options, model, fingerprint } = plan;
     const config = {
       format: FORMAT,
       version: VERSION,
       options: givenOptions(options),
-      rates,
+      settings,
       model,
       fingerprint,
     };
-    writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
-    return folder;
-  }
-
-  /** @throws UsageError when no run is there */
-  static open(path: string): RunFolder {
-    const folder = new RunFolder(path);
-    if (existsSync(folder.configFile)) return folder;
-    throw new UsageError(`--resume: ${path} has no config.json; allowed is the folder of a run`);
+    writeAtomically(this.configFile, `${JSON.stringify(config, null, 2)}\n`);
   }
 
   /**
-   * Keeps other processes out until {@link unlock}: two that train into one folder would mix their lines.
+   * Opens the folder of a run, which this process owns until {@link unlock}.
    *
-   * @throws UsageError when a process that is alive holds the lock; that of a killed one is taken over
+   * @throws UsageError when no run is there, or another process uses it
    */
-  lock(): void {
-    const holder = this.#lockHolder();
-    if (holder !== null && holder !== process.pid && isAlive(holder)) {
+  static open(path: string): RunFolder {
+    if (!existsSync(join(path, "config.json"))) {
       throw new UsageError(
-        `${this.path}: process ${holder} trains there; allowed is one at a time (if it does not, remove ${this.#lockFile})`,
+        `--resume: expected the folder of a run, got ${path}, which has no config.json`,
       );
     }
-    writeAtomically(this.#lockFile, String(process.pid));
+    const folder = new RunFolder(path, FolderLock.take(path));
+    removePartials(path);
+    if (existsSync(folder.#checkpoints)) removePartials(folder.#checkpoints);
+    return folder;
   }
 
+  /** Lets other processes have the folder. */
   unlock(): void {
-    rmSync(this.#lockFile, { force: true });
-  }
-
-  get #lockFile(): string {
-    return join(this.path, "lock");
-  }
-
-  #lockHolder(): number | null {
-    if (!existsSync(this.#lockFile)) return null;
-    const holder = Number(readFileSync(this.#lockFile, "utf8"));
-    return Number.isInteger(holder) && holder > 0 ? holder : null;
+    this.#lock.release();
   }
 
   get configFile(): string {
@@ -118,41 +113,43 @@ export class RunFolder {
     return join(this.path, "report.html");
   }
 
+  get searchFile(): string {
+    return join(this.path, "search.json");
+  }
+
   checkpointFile(optimizer: OptimizerName): string {
-    return join(this.path, "checkpoints", `${optimizer}.safetensors`);
+    return join(this.#checkpoints, `${optimizer}.safetensors`);
+  }
+
+  get #checkpoints(): string {
+    return join(this.path, "checkpoints");
   }
 
   /** @throws UsageError when config.json is none of ours, or an option in it is wrong */
   readConfig(): SavedConfig {
-    const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
-    if (config.format !== FORMAT || config.version !== VERSION) {
-      throw new UsageError(
-        `${this.configFile}: format ${JSON.stringify(config.format)}, version ${JSON.stringify(config.version)}; allowed is ${FORMAT}, version ${VERSION}`,
-      );
-    }
-    const { fingerprint } = config;
-    if (typeof fingerprint !== "string") {
-      throw new UsageError(`${this.configFile}: has no fingerprint of the data`);
-    }
+    const config = readConfigFile(this.configFile, { format: FORMAT, version: VERSION });
+    const fingerprint = checkText(`${this.configFile}: fingerprint`, config.fingerprint);
     const options = checkOptions(checkObject(this.configFile, config.options));
-    const saved = checkObject(this.configFile, config.rates);
-    const rates = options.optimizer.map((name) => [
-      name,
-      checkNumber(`${this.configFile}: rate of ${name}`, saved[name], { from: 0, above: true }),
-    ]);
-    return { options, rates: Object.fromEntries(rates) as Rates, fingerprint };
+    const saved = checkObject(this.configFile, config.settings);
+    const settings = options.optimizer
+      .filter((name) => saved[name] !== undefined)
+      .map((name) => [name, checkedSetting(`${this.configFile}: ${name}`, saved[name])]);
+    return { options, settings: Object.fromEntries(settings) as Settings, fingerprint };
   }
 
   /** Writes weights, state and progress; after a kill the file is this one or the one before. */
   writeCheckpoint(
     optimizer: OptimizerName,
-    { step, layers, tensors }: Checkpoint,
+    { step, layers, tensors, metadata }: Checkpoint,
     progress: Progress,
   ): void {
-    mkdirSync(join(this.path, "checkpoints"), { recursive: true });
+    writing(this.#checkpoints, () => mkdirSync(this.#checkpoints, { recursive: true }));
     const bytes = encodeCheckpoint(
       { step, layers },
-      { ...(tensors === undefined ? {} : { tensors }), metadata: progressTexts(progress) },
+      {
+        ...(tensors === undefined ? {} : { tensors }),
+        metadata: { ...metadata, ...progressTexts(progress) },
+      },
     );
     writeAtomically(this.checkpointFile(optimizer), bytes);
   }
@@ -164,39 +161,14 @@ export class RunFolder {
    */
   readCheckpoint(optimizer: OptimizerName): SavedRun | null {
     const file = this.checkpointFile(optimizer);
-    if (!existsSync(file)) return null;
-    const bytes = readLimited(file, MAX_CHECKPOINT_BYTES);
+    const bytes = readIfThere(file, MAX_CHECKPOINT_BYTES);
+    if (bytes === null) return null;
     try {
       const checkpoint = decodeCheckpoint(bytes);
       return { checkpoint, progress: progressOf(checkpoint.metadata ?? {}) };
     } catch (error) {
-      throw new UsageError(`${file}: ${messageOf(error)}`);
+      throw new UsageError(`${file}: expected a checkpoint of this run, got ${messageOf(error)}`);
     }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives, and belongs to somebody else.
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
-}
-
-/** Whether a folder can take a new run. */
-export function checkNewFolder(path: string): void {
-  if (!existsSync(path)) return;
-  if (existsSync(join(path, "config.json"))) {
-    throw new UsageError(
-      `--out: ${path} already holds a run; allowed is a new folder, or --resume ${path}`,
-    );
-  }
-  // A kill while config.json was written leaves this; no run has begun then.
-  const others = readdirSync(path).filter((name) => name !== "config.json.partial");
-  if (others.length > 0) {
-    throw new UsageError(`--out: ${path} is not empty; allowed is a new or empty folder`);
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { EpochMetrics, FailureMetrics, Metrics, StepMetrics } from "./metrics.js";
-import type { OptimizerName } from "./optimizers.js";
+import type { OptimizerName } from "./optimizers/names.js";
 
 /** A chart 600 pixels wide shows little more; the report stays small. */
 const MAX_POINTS = 500;

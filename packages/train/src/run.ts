@@ -1,30 +1,37 @@
 /** A run: every optimizer in turn, on the same data, from the same first weights, in one folder. */
 import { resolve } from "node:path";
+import { rowsUpTo } from "./data/dataset.js";
 import type { Dataset } from "./data/dataset.js";
+import { heldOutRows } from "./data/held-out.js";
 import { loadDataset } from "./data/load.js";
-import { TrainingError, UsageError } from "./errors.js";
+import { reloadDataset } from "./data/reload.js";
+import { describeRun, describeSetting } from "./describe.js";
+import { TrainingError } from "./errors.js";
 import { GradientPool } from "./gradients/pool.js";
 import { MetricsFile, readMetrics } from "./metrics.js";
 import type { FailureMetrics } from "./metrics.js";
-import { elementCount, layerSizes, parametersOf } from "./models/parameters.js";
-import type { OptimizerName } from "./optimizers.js";
+import { checkNewFolder } from "./new-folder.js";
+import type { OptimizerName } from "./optimizers/names.js";
 import type { TrainOptions } from "./options.js";
-import { makePlan } from "./plan.js";
-import type { Plan } from "./plan.js";
+import { makePlan, trainingPlan } from "./plan.js";
+import type { Plan, PlannedRun, Settings } from "./plan.js";
 import { ProgressLog, finalLine } from "./progress.js";
 import { writeReport } from "./report/report.js";
 import { shownLayers } from "./report/shown-layers.js";
-import { RunFolder, checkNewFolder } from "./run-folder.js";
-import { historyOf } from "./run-history.js";
-import type { RunHistory } from "./run-history.js";
-import { grouped } from "./text.js";
+import { resumable, shellWord } from "./resumable.js";
+import { RunFolder } from "./run-folder.js";
+import { RunHistory } from "./run-history.js";
+import { findSetting } from "./search/find-settings.js";
+import { SearchFile } from "./search/search-file.js";
+import { settingSource } from "./search/settings.js";
 import { Training } from "./training.js";
 
 /** A run that can begin or go on. */
-export interface Run {
-  plan: Plan;
-  dataset: Dataset;
-  folder: RunFolder;
+export interface Run extends PlannedRun {
+  readonly dataset: Dataset;
+  readonly folder: RunFolder;
+  /** Rates and clipping of the optimizers that have theirs; a search adds to them. */
+  settings: Settings;
 }
 
 /** Everything is checked here, before any training. */
@@ -33,38 +40,49 @@ export function startRun(options: TrainOptions, out: string): Run {
   checkNewFolder(path);
   const dataset = loadDataset(options);
   const plan = makePlan(options, dataset);
-  return { plan, dataset, folder: RunFolder.create(path, plan) };
+  const settings = settingsWithoutSearch(plan);
+  return { plan, dataset, folder: RunFolder.create(path, { plan, settings }), settings };
 }
 
 /** Opens a run whose folder is there, on the data that it was started with. */
 export function resumeRun(path: string): Run {
   const folder = RunFolder.open(resolve(path));
-  const { options, rates, fingerprint } = folder.readConfig();
-  const dataset = loadDataset(options);
-  const plan = { ...makePlan(options, dataset), rates };
-  if (plan.fingerprint !== fingerprint) {
-    throw new UsageError(
-      `--resume: ${options.data ?? "MNIST"} is not the data that ${folder.path} was started with`,
-    );
+  try {
+    const { options, settings, fingerprint } = folder.readConfig();
+    const dataset = reloadDataset(options, { saved: fingerprint, folder: folder.path });
+    return { plan: makePlan(options, dataset), dataset, folder, settings };
+  } catch (error) {
+    folder.unlock();
+    throw error;
   }
-  return { plan, dataset, folder };
+}
+
+function settingsWithoutSearch(plan: Plan): Settings {
+  return Object.fromEntries(
+    plan.options.optimizer.flatMap((name) => {
+      const source = settingSource(plan, name);
+      return source.kind === "searched" ? [] : [[name, source.setting]];
+    }),
+  );
 }
 
 /**
- * Trains with every optimizer that is not done yet.
+ * Finds the rates that are missing, then trains with every optimizer that is not done yet.
  *
  * @throws TrainingError after the others when one of them could not go on
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
-  let history: RunHistory;
-  folder.lock();
+  const history = new RunHistory(shownLayers(plan.model));
+  const command = `layerwise-train --resume ${shellWord(folder.path)}`;
   try {
-    console.log(description(run));
-    history = await trainAll(run, workers);
-    writeReport(run, history);
-    console.log(`report: ${folder.reportFile}`);
-    if (plan.options.optimizer.length > 1) printResults(plan, history);
+    await resumable(command, async () => {
+      console.log(describeRun(run, run.dataset, folder.path));
+      await searchAndTrain(run, workers, history);
+      reportOn(run, history);
+      console.log(`report: ${folder.reportFile}`);
+      if (plan.options.optimizer.length > 1) printResults(plan, history);
+    });
   } finally {
     folder.unlock();
   }
@@ -72,11 +90,12 @@ export async function executeRun(run: Run, workers: number): Promise<void> {
   if (failure !== undefined) throw new TrainingError(failure.message);
 }
 
-async function trainAll(run: Run, workers: number): Promise<RunHistory> {
+async function searchAndTrain(run: Run, workers: number, history: RunHistory): Promise<void> {
   const { plan, dataset, folder } = run;
   // What may refuse a damaged folder comes before the pool: its threads would outlive the error.
   const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
-  const history = historyOf(readMetrics(folder.metricsFile), shownLayers(plan.model));
+  for (const line of readMetrics(folder.metricsFile)) history.add(line);
+  const searches = new SearchFile(folder.searchFile);
   const pool = new GradientPool({
     dataset,
     config: plan.model,
@@ -84,13 +103,13 @@ async function trainAll(run: Run, workers: number): Promise<RunHistory> {
     workers,
   });
   const log = new ProgressLog(plan, dataset.train.labels.length);
+  const parts: RunParts = { run, pool, log, metrics, history, searches };
   try {
     // Of the optimizers that failed before, the metrics that are kept know.
     const failed = new Set(history.failures.map(({ optimizer }) => optimizer));
-    for (const name of plan.options.optimizer.filter((optimizer) => !failed.has(optimizer))) {
-      await trainWith(name, { run, pool, log, metrics, history });
-    }
-    return history;
+    const names = plan.options.optimizer.filter((optimizer) => !failed.has(optimizer));
+    for (const name of names) await findMissing(name, parts);
+    for (const name of names) await trainWith(name, parts);
   } finally {
     log.stop();
     metrics.close();
@@ -98,57 +117,97 @@ async function trainAll(run: Run, workers: number): Promise<RunHistory> {
   }
 }
 
-interface TrainingParts {
-  run: Run;
-  pool: GradientPool;
-  log: ProgressLog;
-  metrics: MetricsFile;
-  history: RunHistory;
+interface RunParts {
+  readonly run: Run;
+  readonly pool: GradientPool;
+  readonly log: ProgressLog;
+  readonly metrics: MetricsFile;
+  readonly history: RunHistory;
+  readonly searches: SearchFile;
+}
+
+/** Searches the setting of an optimizer that has none, and writes it down. */
+async function findMissing(name: OptimizerName, parts: RunParts): Promise<void> {
+  const { run, pool, log, searches } = parts;
+  const source = settingSource(run.plan, name);
+  if (run.settings[name] !== undefined || source.kind !== "searched") return;
+  const search = await findSetting(source.question, {
+    plan: run.plan,
+    samples: run.dataset.train.labels.length,
+    pool,
+    file: searches,
+    onTrial: (optimizer, trial) => {
+      log.addTrial(optimizer, trial);
+    },
+  });
+  log.stop();
+  if (search.chosen === null) {
+    fail(name, { epoch: 0, step: 0, message: noSettingMessage(name, search.trials.length) }, parts);
+    return;
+  }
+  console.log(describeSetting(search, search.chosen));
+  run.settings = { ...run.settings, [name]: search.chosen };
+  run.folder.writeConfig(run);
+}
+
+function noSettingMessage(name: OptimizerName, trials: number): string {
+  return `${name}: expected a rate at which training does not diverge, got none in ${trials} trials`;
 }
 
 /** One optimizer, from its checkpoint if there is one. A failure is written down, not thrown. */
-async function trainWith(name: OptimizerName, parts: TrainingParts): Promise<void> {
+async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
   const { run, pool, log, metrics, history } = parts;
-  const { plan, folder } = run;
+  const { plan, folder, settings } = run;
+  const setting = settings[name];
+  if (setting === undefined) return;
   const saved = folder.readCheckpoint(name);
   if (saved?.progress.epoch === plan.options.epochs) return;
-  const training = new Training(plan, name, pool);
-  if (saved !== null) training.restore(saved.checkpoint, saved.progress);
-  log.begin(name, saved?.progress.step ?? 0);
+  const samples = run.dataset.train.labels.length;
+  const { holdOut, seed } = plan.options;
+  const rows = holdOut
+    ? heldOutRows(samples, seed)
+    : { training: rowsUpTo(samples), heldOut: null };
+  const lane = pool.open(rows);
+  const training = new Training(trainingPlan(plan, name, setting), lane);
   try {
+    if (saved !== null) training.restore(saved.checkpoint, saved.progress);
+    log.begin(name, saved?.progress.step ?? 0);
     await training.run({
       onMetrics: (line) => {
         metrics.add(line);
         history.add(line);
         log.add(line);
       },
-      onCheckpoint: (checkpoint, position) => {
+      onEpoch: () => {
         // The metrics first: what a checkpoint counts on must be on the disk.
         metrics.sync();
-        folder.writeCheckpoint(name, checkpoint, { ...position, metricsBytes: metrics.length });
-        writeReport(run, history);
+        const progress = { ...training.position, metricsBytes: metrics.length };
+        folder.writeCheckpoint(name, training.checkpoint(), progress);
+        reportOn(run, history);
       },
     });
     log.end();
   } catch (error) {
     if (!(error instanceof TrainingError)) throw error;
     log.stop();
-    console.error(error.message);
     const { epoch, step } = training.position;
-    const { message } = error;
-    const failure: FailureMetrics = {
-      kind: "failed",
-      optimizer: name,
-      epoch: epoch + 1,
-      step: step + 1,
-      message,
-    };
-    metrics.add(failure);
-    history.add(failure);
-    metrics.sync();
+    fail(name, { epoch: epoch + 1, step: step + 1, message: error.message }, parts);
   } finally {
     training.dispose();
+    lane.close();
   }
+}
+
+function fail(
+  optimizer: OptimizerName,
+  failure: Omit<FailureMetrics, "kind" | "optimizer">,
+  { metrics, history }: RunParts,
+): void {
+  const line: FailureMetrics = { kind: "failed", optimizer, ...failure };
+  console.error(failure.message);
+  metrics.add(line);
+  history.add(line);
+  metrics.sync();
 }
 
 /** Metrics up to the newest checkpoint; training goes on from there and writes the rest anew. */
@@ -159,23 +218,14 @@ function metricsToKeep({ plan, folder }: Run): number {
   return Math.max(...lengths);
 }
 
+function reportOn(run: Run, history: RunHistory): void {
+  const searches = new SearchFile(run.folder.searchFile).found;
+  writeReport({ ...run, searches }, history);
+}
+
 function printResults(plan: Plan, history: RunHistory): void {
   for (const name of plan.options.optimizer) {
     const { lastEpoch } = history.of(name);
     if (lastEpoch !== null) console.log(finalLine(plan, lastEpoch));
   }
-}
-
-function description({ plan, dataset, folder }: Run): string {
-  const { options, model, rates } = plan;
-  const { train, test, classes } = dataset;
-  const weights = parametersOf(model).reduce((sum, spec) => sum + elementCount(spec), 0);
-  const sizes = layerSizes(model).join("-");
-  const used = options.optimizer.map((name) => `${name} ${String(rates[name])}`).join(", ");
-  return [
-    `data: ${dataset.name}: ${grouped(train.labels.length)} training and ${grouped(test.labels.length)} test samples, ${classes.length} classes`,
-    `model: ${options.model} ${options.model === "mlp" ? sizes : ""}, ${grouped(weights)} parameters`,
-    `batch ${grouped(options.batchSize)}, ${options.epochs} epochs of ${plan.stepsPerEpoch} steps; rates: ${used}; seed ${options.seed}`,
-    `run: ${folder.path}`,
-  ].join("\n");
 }

@@ -21,3 +21,17 @@ export function bytes(count: number): string {
 export function grouped(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
+
+/** How many letters must be added, removed or replaced to make one word of another. */
+export function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 0; i < from.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < to.length; j++) {
+      const replaced = row[j]! + (from[i] === to[j] ? 0 : 1);
+      next.push(Math.min(replaced, row[j + 1]! + 1, next[j]! + 1));
+    }
+    row = next;
+  }
+  return row.at(-1)!;
+}

@@ -1,17 +1,17 @@
-/** Trains one model with one optimizer: epochs of batches, with a checkpoint after each. */
-import { NonFiniteGradientError, Parameter } from "layerwise";
-import type { StepReport } from "layerwise";
+/** Trains one model with one optimizer: epochs of batches. */
+import { NonFiniteGradientError, Parameter, gradientNoise, smoothNoise } from "layerwise";
+import type { SmoothedNoise, StepReport } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
-import type { HostOptimizer } from "layerwise/jax";
 import { countConfusion } from "./confusion.js";
 import { TrainingError, UsageError, messageOf } from "./errors.js";
-import type { GradientPool } from "./gradients/pool.js";
+import type { BatchScore, GradientLane } from "./gradients/pool.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "./metrics.js";
-import type { Score } from "./models/model.js";
+import type { Evaluation, Score } from "./models/model.js";
 import { initialWeights, parametersOf } from "./models/parameters.js";
-import { createOptimizer, learningRates, optimizerOptions } from "./optimizers.js";
-import type { OptimizerName } from "./optimizers.js";
-import type { Plan } from "./plan.js";
+import { createOptimizer } from "./optimizers/create.js";
+import { learningRates } from "./optimizers/rates.js";
+import type { StepOptimizer } from "./optimizers/step-optimizer.js";
+import type { TrainingPlan } from "./plan.js";
 import { Random, STREAMS } from "./random.js";
 
 /** Where training is: what a checkpoint says of it. */
@@ -25,8 +25,8 @@ export interface Position {
 export interface TrainingEvents {
   /** A step or an epoch, as soon as it is done. */
   onMetrics(metrics: Metrics): void;
-  /** Everything that is needed to go on from the end of an epoch. */
-  onCheckpoint(checkpoint: Checkpoint, position: Position): void;
+  /** The end of an epoch, where training can go on later: see {@link Training.checkpoint}. */
+  onEpoch(): void;
 }
 
 /** A batch of an epoch: places in the order of the samples. */
@@ -35,25 +35,30 @@ interface BatchRange {
   end: number;
 }
 
+/** Smoothed noise of all parameters together, then of each; null until a batch has two micro-batches. */
+type Noise = readonly (SmoothedNoise | null)[];
+
 export class Training {
-  readonly #plan: Plan;
-  readonly #name: OptimizerName;
-  readonly #pool: GradientPool;
+  readonly #plan: TrainingPlan;
+  readonly #lane: GradientLane;
+  readonly #rows: Int32Array;
   readonly #parameters: Parameter[];
-  readonly #optimizer: HostOptimizer;
+  readonly #optimizer: StepOptimizer;
   #position: Position = { epoch: 0, step: 0 };
+  #noise: Noise;
 
   /** @throws UsageError when layerwise refuses the options */
-  constructor(plan: Plan, name: OptimizerName, pool: GradientPool) {
+  constructor(plan: TrainingPlan, lane: GradientLane) {
     this.#plan = plan;
-    this.#name = name;
-    this.#pool = pool;
-    const random = new Random(plan.options.seed, STREAMS.weights);
+    this.#lane = lane;
+    this.#rows = lane.order.slice();
+    const random = new Random(plan.seed, STREAMS.weights);
     this.#parameters = parametersOf(plan.model).map((spec) => {
       const parameter = Parameter.allocate(spec.shape, { name: spec.name });
-      parameter.data.set(initialWeights(spec, random));
+      parameter.data.set(initialWeights(spec, plan.init, random));
       return parameter;
     });
+    this.#noise = new Array<null>(this.#parameters.length + 1).fill(null);
     this.#optimizer = this.#createOptimizer();
   }
 
@@ -62,22 +67,32 @@ export class Training {
    *
    * @throws UsageError when it is of another model
    */
-  restore({ step, layers, tensors = {} }: Checkpoint, position: Position): void {
+  restore(checkpoint: Checkpoint, position: Position): void {
+    const { tensors = {}, metadata = {} } = checkpoint;
     for (const { name, data } of this.#parameters) {
       const saved = tensors[name ?? ""];
       if (saved?.data.length !== data.length) {
         throw new UsageError(
-          `checkpoint: ${String(name)} has ${String(saved?.data.length)} weights; allowed are ${data.length}`,
+          `checkpoint: ${String(name)}: expected ${data.length} weights, got ${String(saved?.data.length)}`,
         );
       }
       data.set(saved.data);
     }
     try {
-      this.#optimizer.optimizer.loadStateDict({ step, layers });
+      this.#optimizer.restore(checkpoint);
+      this.#noise = savedNoise(metadata.noise, this.#noise.length);
     } catch (error) {
       throw new UsageError(`checkpoint: ${messageOf(error)}`);
     }
     this.#position = { ...position };
+  }
+
+  /** Everything that is needed to go on from the end of an epoch. */
+  checkpoint(): Checkpoint {
+    const { tensors: state, ...rest } = this.#optimizer.save();
+    const tensors: Checkpoint["tensors"] = { ...state };
+    for (const { name, shape, data } of this.#parameters) tensors[name!] = { shape, data };
+    return { ...rest, tensors, metadata: { noise: JSON.stringify(this.#noise) } };
   }
 
   /**
@@ -86,12 +101,40 @@ export class Training {
    * @throws TrainingError when the loss or a gradient is not finite
    */
   async run(events: TrainingEvents): Promise<void> {
-    while (this.#position.epoch < this.#plan.options.epochs) {
-      const metrics = await this.#runEpoch(events);
-      this.#position.epoch++;
-      events.onMetrics(metrics);
-      events.onCheckpoint(this.#checkpoint(), this.position);
+    while (this.#position.epoch < this.#plan.epochs) {
+      const started = performance.now();
+      const score = await this.trainEpoch((line) => {
+        events.onMetrics(line);
+      });
+      const seconds = (performance.now() - started) / 1000;
+      const test = await this.evaluate();
+      events.onMetrics(this.#epochMetrics(score, test, seconds));
+      events.onEpoch();
     }
+  }
+
+  /** Trains one epoch. Returns the sums over its samples, each before the step that it was in. */
+  async trainEpoch(onStep: (metrics: StepMetrics) => void): Promise<Score> {
+    const total = { loss: 0, correct: 0 };
+    this.#lane.order.set(this.#rows);
+    const { seed } = this.#plan;
+    new Random(seed, STREAMS.shuffle(this.#position.epoch)).shuffle(this.#lane.order);
+    this.#lane.setWeights(this.#weights());
+    for (const batch of this.#batches()) {
+      const score = await this.#runStep(batch, onStep);
+      total.loss += score.loss;
+      total.correct += score.correct;
+    }
+    this.#position.epoch++;
+    return total;
+  }
+
+  /** Sums over the samples that the lane evaluates. */
+  async evaluate(): Promise<Evaluation> {
+    this.#lane.setWeights(this.#weights());
+    const score = await this.#lane.evaluate();
+    this.#checkFinite(score.loss, "the loss of the evaluation");
+    return score;
   }
 
   /** Where training is now. */
@@ -105,79 +148,51 @@ export class Training {
     for (const parameter of this.#parameters) parameter.dispose();
   }
 
-  #createOptimizer(): HostOptimizer {
-    const { options, stepsPerEpoch, rates } = this.#plan;
-    const lr = learningRates(rates[this.#name]!, {
-      schedule: options.schedule,
-      warmupSteps: Math.round(options.warmupEpochs * stepsPerEpoch),
-      steps: options.epochs * stepsPerEpoch,
-    });
+  #createOptimizer(): StepOptimizer {
+    const { optimizer, setting, step, schedule, warmupSteps, epochs, stepsPerEpoch } = this.#plan;
+    const steps = epochs * stepsPerEpoch;
+    const lr = learningRates(setting.lr, { schedule, warmupSteps, steps });
     try {
-      const values = optimizerOptions(this.#name, options, lr);
-      return createOptimizer(this.#name, this.#parameters, values);
+      const options = { step, lr, maxGradNorm: setting.maxGradNorm };
+      return createOptimizer(optimizer, this.#parameters, options);
     } catch (error) {
       throw new UsageError(messageOf(error));
     }
   }
 
-  async #runEpoch(events: TrainingEvents): Promise<EpochMetrics> {
-    const started = performance.now();
-    const total = { loss: 0, correct: 0 };
-    this.#pool.order.forEach((_, index, order) => (order[index] = index));
-    new Random(this.#plan.options.seed, STREAMS.shuffle(this.#position.epoch)).shuffle(
-      this.#pool.order,
-    );
-    this.#pool.setWeights(this.#weights());
-    for (const batch of this.#batches()) {
-      const score = await this.#runStep(batch, events);
-      total.loss += score.loss;
-      total.correct += score.correct;
-    }
-    const seconds = (performance.now() - started) / 1000;
-    const test = await this.#pool.evaluate();
-    this.#checkFinite(test.loss, "the test loss");
-    const samples = this.#pool.order.length;
-    const testLabels = this.#pool.testLabels;
-    return {
-      kind: "epoch",
-      optimizer: this.#name,
-      epoch: this.#position.epoch + 1,
-      step: this.#position.step,
-      trainLoss: total.loss / samples,
-      trainAccuracy: total.correct / samples,
-      testLoss: test.loss / testLabels.length,
-      testAccuracy: test.correct / testLabels.length,
-      seconds,
-      samplesPerSecond: samples / seconds,
-      stateBytes: this.#optimizer.optimizer.stateBytes,
-      confusion: countConfusion(testLabels, test.predictions, this.#plan.model.classes),
-    };
-  }
-
-  /** All samples, in batches; the last is smaller when they do not divide. */
+  /** The steps of an epoch; the last batch is smaller when they do not divide the samples. */
   *#batches(): Generator<BatchRange> {
-    const { batchSize } = this.#plan.options;
-    const samples = this.#pool.order.length;
+    const { batchSize, stepsPerEpoch } = this.#plan;
+    const samples = Math.min(this.#lane.order.length, batchSize * stepsPerEpoch);
     for (let begin = 0; begin < samples; begin += batchSize) {
       yield { begin, end: Math.min(begin + batchSize, samples) };
     }
   }
 
-  async #runStep(batch: BatchRange, events: TrainingEvents): Promise<Score> {
+  async #runStep(batch: BatchRange, onStep: (metrics: StepMetrics) => void): Promise<Score> {
     const samples = batch.end - batch.begin;
     const started = performance.now();
-    const score = await this.#pool.gradients(batch, this.#parameters);
+    const score = await this.#lane.gradients(batch, this.#parameters);
     this.#checkFinite(score.loss, "the loss");
     const computed = performance.now();
     const report = this.#stepOptimizer(samples);
     const stepped = performance.now();
-    this.#pool.setWeights(this.#weights());
+    this.#lane.setWeights(this.#weights());
     this.#position.step++;
-    events.onMetrics({
-      ...this.#stepMetrics(report),
+    this.#addNoise(score, report);
+    const { lr, gradNorm, layers } = report;
+    onStep({
+      kind: "step",
+      optimizer: this.#plan.optimizer,
+      epoch: this.#position.epoch + 1,
+      step: this.#position.step,
+      lr,
       loss: score.loss / samples,
+      gradNorm,
       gradientMs: computed - started,
       optimizerMs: stepped - computed,
+      layers,
+      noise: this.#noiseMetrics(),
     });
     return score;
   }
@@ -185,20 +200,58 @@ export class Training {
   /** The gradients are sums over the samples of the batch: gradScale makes means of them. */
   #stepOptimizer(samples: number): StepReport {
     try {
-      return this.#optimizer.step(undefined, { gradScale: 1 / samples });
+      return this.#optimizer.step(1 / samples);
     } catch (error) {
       if (!(error instanceof NonFiniteGradientError)) throw error;
       throw this.#failure("the gradient", error.layer);
     }
   }
 
-  #stepMetrics({
-    lr,
-    gradNorm,
-    layers,
-  }: StepReport): Omit<StepMetrics, "loss" | "gradientMs" | "optimizerMs"> {
+  #addNoise({ parts }: BatchScore, { layers }: StepReport): void {
+    const micro = parts[0]!;
+    if (micro.length < 2) return;
+    const squares = this.#parameters.map(
+      ({ name }) => layers.find((layer) => layer.name === name)!.gradNorm ** 2,
+    );
+    const total = micro.map(({ samples }, piece) => ({
+      samples,
+      sumSquares: parts.reduce((sum, own) => sum + own[piece]!.sumSquares, 0),
+    }));
+    const all = squares.reduce((sum, square) => sum + square, 0);
+    const found = [gradientNoise(total, all)];
+    parts.forEach((own, index) => found.push(gradientNoise(own, squares[index]!)));
+    this.#noise = found.map((noise, index) => smoothNoise(this.#noise[index] ?? null, noise));
+  }
+
+  #noiseMetrics(): StepMetrics["noise"] {
+    const [all, ...own] = this.#noise;
+    if (all === null || all === undefined) return null;
+    const { gradSquared, trace, scale } = all;
+    const layers = own.map((noise, index) => ({
+      name: this.#parameters[index]!.name!,
+      scale: noise?.scale ?? null,
+    }));
+    return { gradSquared, trace, scale, layers };
+  }
+
+  #epochMetrics(score: Score, test: Evaluation, seconds: number): EpochMetrics {
+    const { batchSize, stepsPerEpoch, optimizer, model } = this.#plan;
+    const samples = Math.min(this.#lane.order.length, batchSize * stepsPerEpoch);
     const { epoch, step } = this.#position;
-    return { kind: "step", optimizer: this.#name, epoch: epoch + 1, step, lr, gradNorm, layers };
+    return {
+      kind: "epoch",
+      optimizer,
+      epoch,
+      step,
+      trainLoss: score.loss / samples,
+      trainAccuracy: score.correct / samples,
+      testLoss: test.loss / this.#lane.evaluated,
+      testAccuracy: test.correct / this.#lane.evaluated,
+      seconds,
+      samplesPerSecond: samples / seconds,
+      stateBytes: this.#optimizer.stateBytes,
+      confusion: countConfusion(this.#lane.labels, test.predictions, model.classes),
+    };
   }
 
   /** A loss that is not finite has its cause in a layer: the first whose gradient or weights show it. */
@@ -215,17 +268,26 @@ export class Training {
   #failure(what: string, layer: string): TrainingError {
     const { epoch, step } = this.#position;
     return new TrainingError(
-      `${this.#name}: ${what} is not finite at step ${step + 1}, epoch ${epoch + 1}; first layer that shows it: ${layer}. A lower --lr may help`,
+      `${this.#plan.optimizer}: ${what} is not finite at step ${step + 1}, epoch ${epoch + 1}; first layer that shows it: ${layer}. A lower --lr may help`,
     );
   }
 
   #weights(): Float32Array[] {
     return this.#parameters.map(({ data }) => data);
   }
+}
 
-  #checkpoint(): Checkpoint {
-    const tensors: Checkpoint["tensors"] = {};
-    for (const { name, shape, data } of this.#parameters) tensors[name!] = { shape, data };
-    return { ...this.#optimizer.optimizer.stateDict(), tensors };
+/** @throws TypeError when the text is not what {@link Training.checkpoint} wrote */
+function savedNoise(text: string | undefined, length: number): Noise {
+  const noise: unknown = JSON.parse(text ?? "null");
+  const isNoise = (value: unknown): boolean =>
+    value === null ||
+    (typeof value === "object" &&
+      ["gradSquared", "trace", "weight"].every((name) =>
+        Number.isFinite((value as Record<string, unknown>)[name]),
+      ));
+  if (Array.isArray(noise) && noise.length === length && noise.every(isNoise)) {
+    return noise as Noise;
   }
+  throw new TypeError("metadata: noise: expected the noise of every layer, got something else");
 }

@@ -33,6 +33,7 @@ function stepLine(step: number, layers = 6): StepMetrics {
     layers: Array.from({ length: layers }, (_, index) => {
       return { name: `dense${index + 1}/kernel`, ...numbers, clipScale: 1 };
     }),
+    noise: null,
   };
 }
 

@@ -160,7 +160,7 @@ export class LARS {
     group.params.forEach((parameter, index) => {
       if (known.has(parameter)) {
         throw new TypeError(
-          `params: expected each parameter once in all groups together, got ${parameter.name === undefined ? `parameter ${String(index)} of the group` : shown(parameter.name)} twice`,
+          `params: expected each parameter once over all groups, got ${parameter.name === undefined ? `parameter ${String(index)} of the group` : shown(parameter.name)} twice`,
         );
       }
       known.add(parameter);
@@ -172,8 +172,7 @@ export class LARS {
   }
 
   #checkAlive(): void {
-    if (this.#disposed)
-      throw new Error("expected an optimizer in use, got one that was disposed of");
+    if (this.#disposed) throw new Error("expected an optimizer in use, got a disposed one");
   }
 
   /** All layers, in the order of the groups. */

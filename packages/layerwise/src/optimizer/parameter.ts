@@ -169,7 +169,7 @@ export function checkedParameter(what: string, value: unknown): Parameter {
   if (value instanceof Parameter) return value;
   throw new TypeError(
     isParameter(value)
-      ? `${what}: expected a Parameter of this copy of layerwise, got one of another: the program loads two copies, in two versions or from two files`
+      ? `${what}: expected a Parameter of this copy of layerwise, got one of another copy: the program loads the library twice, in two versions or from two files`
       : refusal(what, value, "a Parameter"),
   );
 }

@@ -152,7 +152,7 @@ export function resolveOptions(
   if (maxUnorm !== undefined && trustRatio !== undefined)
     throw bothRulesError(maxUnorm, trustRatio);
   if (!("lr" in given) && inherited.lr === undefined) {
-    throw new TypeError(`${what}: lr is missing; expected a number ≥ 0 or a schedule`);
+    throw new TypeError(`${what}: lr: expected a number ≥ 0 or a schedule, got none`);
   }
   const merged = { ...inherited, ...rest } as Hyperparameters;
   if (maxUnorm !== undefined) merged.trustRatio = clipUpdateWith(maxUnorm);

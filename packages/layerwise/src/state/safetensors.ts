@@ -113,13 +113,13 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   for (const { name, dtype, shape, begin, end } of described) {
     if (begin !== expected) {
       refuse(
-        `tensor ${shown(name)}: expected to start at ${String(expected)}, where the one before ends, got ${String(begin)}`,
+        `tensor ${shown(name)}: expected to start at ${String(expected)}, where the previous tensor ends, got ${String(begin)}`,
       );
     }
     expected = end;
     if (start + end > bytes.length) {
       refuse(
-        `tensor ${shown(name)}: expected to end in the file, got ${String(start + end - bytes.length)} bytes beyond: it was cut`,
+        `tensor ${shown(name)}: expected to end in the file, got ${String(start + end - bytes.length)} bytes beyond its end: the file is truncated`,
       );
     }
     const copy = new Uint8Array(end - begin);

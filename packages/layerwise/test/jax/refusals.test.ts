@@ -188,19 +188,19 @@ const steps: Refusal[] = [
     "update without params",
     () => update(lars(options), { withParams: false }),
     TypeError,
-    ["lars: params are missing"],
+    ["lars: expected update(updates, state, params), got no params"],
   ],
   [
     "decay without params",
     () => update(addDecayedWeights(0.1), { withParams: false }),
     TypeError,
-    ["addDecayedWeights: params are missing"],
+    ["addDecayedWeights: expected update(updates, state, params), got no params"],
   ],
   [
     "a ratio without params",
     () => update(scaleByTrustRatio(), { withParams: false }),
     TypeError,
-    ["scaleByTrustRatio: params are missing"],
+    ["scaleByTrustRatio: expected update(updates, state, params), got no params"],
   ],
   [
     "updates of integers",
@@ -248,7 +248,7 @@ const steps: Refusal[] = [
     "a schedule of vectors",
     () => update(lars({ ...options, lr: (count) => (count.dispose(), arrayOf([1, 2])) })),
     TypeError,
-    ["lr: expected a scalar array from the schedule", "scalar"],
+    ["lr: expected the schedule to return a scalar array", "tabulated"],
   ],
   [
     "states of another chain",

@@ -150,7 +150,7 @@ function split(
   labels: Uint16Array,
 ): { train: Int32Array; test: Int32Array } {
   const order = Int32Array.from(labels, (_, row) => row);
-  new Random(seed, STREAMS.heldOut).shuffle(order);
+  new Random(seed, STREAMS.testRows).shuffle(order);
   const seen = new Map<number, number>();
   const isHeldOut = Uint8Array.from(order, (row) => {
     const count = (seen.get(labels[row]!) ?? 0) + 1;

@@ -27,6 +27,11 @@ export function featureCount({ featureShape }: Pick<Dataset, "featureShape">): n
   return featureShape.reduce((product, size) => product * size, 1);
 }
 
+/** 0, 1, 2, … */
+export function rowsUpTo(count: number): Int32Array<ArrayBuffer> {
+  return Int32Array.from({ length: count }, (_, row) => row);
+}
+
 /** An array in memory that worker threads see without a copy. */
 export function sharedFloat32(length: number): Float32Array<SharedArrayBuffer> {
   return new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));

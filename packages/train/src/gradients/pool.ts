@@ -2,15 +2,15 @@
  * Gradients of large batches: micro-batches on worker threads, added up in their order. Sums are the
  * same bits for any number of workers.
  */
-import { Worker } from "node:worker_threads";
 import { accumulate } from "layerwise";
-import type { Parameter } from "layerwise";
-import { sharedFloat32, sharedInt32 } from "../data/dataset.js";
+import type { BatchPart, Parameter } from "layerwise";
+import { rowsUpTo, sharedFloat32, sharedInt32 } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
 import type { Evaluation, ModelConfig, Score } from "../models/model.js";
 import { elementCount, parametersOf } from "../models/parameters.js";
 import { enableFusedMultiplyAdd } from "./fused-multiply-add.js";
-import type { Reply, SharedArrays, Task, WorkerSetup } from "./protocol.js";
+import type { LaneArrays, PieceScore, Task } from "./protocol.js";
+import { WorkerThreads } from "./workers.js";
 
 export interface PoolOptions {
   readonly dataset: Dataset;
@@ -19,61 +19,115 @@ export interface PoolOptions {
   readonly workers: number;
 }
 
+/** What one model is trained and evaluated on. */
+export interface LaneRows {
+  /** Rows of the training set. */
+  readonly training: Int32Array;
+  /** Rows of the training set that are held out and evaluated; null: the test set is. */
+  readonly heldOut: Int32Array | null;
+}
+
 /** Samples from `begin` up to `end`. */
 interface Range {
   begin: number;
   end: number;
 }
 
-/** A task that runs, and what to do with its score. */
-interface Running {
-  resolve: (score: Evaluation) => void;
-  reject: (error: Error) => void;
+/** What came out of a batch. */
+export interface BatchScore extends Score {
+  /** For each parameter, the micro-batches with |g|² of their mean gradients. */
+  readonly parts: readonly (readonly BatchPart[])[];
 }
 
 /** Slots for gradients a worker: one that is filled, one that waits for its turn in the sum. */
 const SLOTS_PER_WORKER = 2;
 
 export class GradientPool {
-  /** Training samples, in the order in which batches take them: write it before an epoch. */
-  readonly order: Int32Array;
   readonly #options: PoolOptions;
-  readonly #shared: SharedArrays;
-  readonly #workers: PoolWorker[];
-  #weightsVersion = 0;
+  readonly #workers: WorkerThreads;
+  #opened = 0;
 
   constructor(options: PoolOptions) {
     const { dataset, config, microBatch, workers } = options;
-    const sizes = parametersOf(config).map(elementCount);
     this.#options = options;
-    this.#shared = {
-      dataset: { train: dataset.train, test: dataset.test },
-      order: sharedInt32(dataset.train.labels.length),
-      weights: sizes.map(sharedFloat32),
-      slots: Array.from({ length: workers * SLOTS_PER_WORKER }, () => sizes.map(sharedFloat32)),
-    };
-    this.order = this.#shared.order;
-    const setup: WorkerSetup = {
-      ...this.#shared,
-      network: {
-        config,
-        batchRows: microBatch,
-        normalisation: { mean: dataset.mean, scale: dataset.scale },
-      },
-    };
     enableFusedMultiplyAdd();
-    this.#workers = Array.from({ length: workers }, () => new PoolWorker(setup));
+    const { train, test, mean, scale } = dataset;
+    const network = { config, batchRows: microBatch, normalisation: { mean, scale } };
+    this.#workers = new WorkerThreads({ dataset: { train, test }, network }, workers);
   }
 
-  /** The class of each sample of the test set. */
-  get testLabels(): Uint16Array {
-    return this.#options.dataset.test.labels;
+  /**
+   * Opens a lane for one model.
+   *
+   * @param lanes how many will be open at a time, which share the memory for gradients
+   */
+  open({ training, heldOut }: LaneRows, lanes = 1): GradientLane {
+    const { config, dataset, microBatch } = this.#options;
+    const sizes = parametersOf(config).map(elementCount);
+    const slots = Math.ceil((this.#workers.count * SLOTS_PER_WORKER) / lanes);
+    const arrays: LaneArrays = {
+      order: sharedRows(training),
+      evaluation:
+        heldOut === null
+          ? { part: "test", rows: sharedRows(rowsUpTo(dataset.test.labels.length)) }
+          : { part: "train", rows: sharedRows(heldOut) },
+      weights: sizes.map(sharedFloat32),
+      slots: Array.from({ length: slots }, () => sizes.map(sharedFloat32)),
+    };
+    const { part, rows } = arrays.evaluation;
+    const labels = Uint16Array.from(rows, (row) => dataset[part].labels[row]!);
+    const parts = { lane: this.#opened++, labels, microBatch, workers: this.#workers };
+    return new GradientLane(arrays, parts);
+  }
+
+  /** Worker threads. */
+  get workers(): number {
+    return this.#workers.count;
+  }
+
+  async close(): Promise<void> {
+    await this.#workers.close();
+  }
+}
+
+function sharedRows(rows: Int32Array): Int32Array<SharedArrayBuffer> {
+  const shared = sharedInt32(rows.length);
+  shared.set(rows);
+  return shared;
+}
+
+/** One model's weights, samples and sums; close it when the model is trained. */
+export class GradientLane {
+  /** Rows of the training set, in the order in which batches take them: write it before an epoch. */
+  readonly order: Int32Array;
+  /** How many samples {@link evaluate} scores. */
+  readonly evaluated: number;
+  /** Their classes. */
+  readonly labels: Uint16Array;
+  readonly #arrays: LaneArrays;
+  readonly #lane: number;
+  readonly #microBatch: number;
+  readonly #workers: WorkerThreads;
+  #weightsVersion = 0;
+
+  constructor(
+    arrays: LaneArrays,
+    parts: { lane: number; labels: Uint16Array; microBatch: number; workers: WorkerThreads },
+  ) {
+    this.order = arrays.order;
+    this.evaluated = arrays.evaluation.rows.length;
+    this.labels = parts.labels;
+    this.#arrays = arrays;
+    this.#lane = parts.lane;
+    this.#microBatch = parts.microBatch;
+    this.#workers = parts.workers;
+    this.#workers.tell({ kind: "open", lane: this.#lane, arrays });
   }
 
   /** Sets the weights that gradients and scores are computed with. */
   setWeights(weights: readonly Float32Array[]): void {
     weights.forEach((values, index) => {
-      this.#shared.weights[index]!.set(values);
+      this.#arrays.weights[index]!.set(values);
     });
     this.#weightsVersion++;
   }
@@ -83,126 +137,88 @@ export class GradientPool {
    *
    * @param parameters whose gradients are written, in the order of the model's
    */
-  async gradients(batch: Range, parameters: readonly Parameter[]): Promise<Score> {
-    const { slots } = this.#shared;
+  async gradients(batch: Range, parameters: readonly Parameter[]): Promise<BatchScore> {
+    const { slots } = this.#arrays;
     const pieces = this.#pieces(batch);
-    const scores: Score[] = [];
-    let added = 0;
-    const waiting = new Map<number, Score>();
+    const scores: PieceScore[] = [];
+    const waiting = new Map<number, PieceScore>();
     for (const { grad } of parameters) grad?.fill(0);
-    await this.#forEach(pieces, {
+    await this.#forEach("gradients", pieces, (piece, score) => {
+      waiting.set(piece, score);
+      for (let next = waiting.get(scores.length); next !== undefined;) {
+        const slot = slots[scores.length % slots.length]!;
+        parameters.forEach((parameter, index) => {
+          accumulate(parameter, slot[index]!);
+        });
+        waiting.delete(scores.length);
+        scores.push(next);
+        next = waiting.get(scores.length);
+      }
       // A piece goes into slot (piece mod slots), which must have been added up before.
-      mayStart: (piece) => piece < added + slots.length,
-      task: (piece, weightsVersion) => ({
-        kind: "gradients",
-        ...pieces[piece]!,
-        slot: piece % slots.length,
-        weightsVersion,
-      }),
-      done: (piece, score) => {
-        waiting.set(piece, score);
-        for (let next = waiting.get(added); next !== undefined; next = waiting.get(added)) {
-          const slot = slots[added % slots.length]!;
-          parameters.forEach((parameter, index) => {
-            accumulate(parameter, slot[index]!);
-          });
-          scores.push(next);
-          waiting.delete(added++);
-        }
-      },
+      return scores.length + slots.length;
     });
-    return totalScore(scores);
+    const parts = parameters.map((_, index) =>
+      pieces.map(({ begin, end }, piece) => ({
+        samples: end - begin,
+        sumSquares: scores[piece]!.sumSquares[index]! / (end - begin) ** 2,
+      })),
+    );
+    return { ...totalScore(scores), parts };
   }
 
-  /** Loss, right answers and predictions over the test set. */
+  /** Loss, right answers and predictions over the rows that are evaluated. */
   async evaluate(): Promise<Evaluation> {
-    const pieces = this.#pieces({ begin: 0, end: this.#options.dataset.test.labels.length });
-    const scores = new Array<Evaluation>(pieces.length);
-    await this.#forEach(pieces, {
-      mayStart: () => true,
-      task: (piece, weightsVersion) => ({ kind: "evaluate", ...pieces[piece]!, weightsVersion }),
-      done: (piece, score) => (scores[piece] = score),
-    });
-    const predictions = new Uint16Array(this.#options.dataset.test.labels.length);
-    scores.forEach((score, piece) => {
+    const pieces = this.#pieces({ begin: 0, end: this.evaluated });
+    const scores = new Array<Score>(pieces.length);
+    const predictions = new Uint16Array(this.evaluated);
+    let done = 0;
+    await this.#forEach("evaluate", pieces, (piece, score) => {
+      scores[piece] = score;
       predictions.set(score.predictions, pieces[piece]!.begin);
+      done++;
+      return done + this.#arrays.slots.length;
     });
     return { ...totalScore(scores), predictions };
   }
 
-  async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.close()));
+  close(): void {
+    this.#workers.tell({ kind: "close", lane: this.#lane });
   }
 
   #pieces({ begin, end }: Range): Range[] {
-    const { microBatch } = this.#options;
-    return Array.from({ length: Math.ceil((end - begin) / microBatch) }, (_, index) => ({
-      begin: begin + index * microBatch,
-      end: Math.min(begin + (index + 1) * microBatch, end),
+    return Array.from({ length: Math.ceil((end - begin) / this.#microBatch) }, (_, index) => ({
+      begin: begin + index * this.#microBatch,
+      end: Math.min(begin + (index + 1) * this.#microBatch, end),
     }));
   }
 
-  /** Hands the pieces out in their order, each to the next worker that is free. */
+  /**
+   * Runs the pieces in their order, as many at a time as there are slots.
+   *
+   * @param done takes a score, and returns up to where pieces may start
+   */
   async #forEach(
+    kind: Task["kind"],
     pieces: readonly Range[],
-    steps: {
-      mayStart: (piece: number) => boolean;
-      task: (piece: number, weightsVersion: number) => Task;
-      done: (piece: number, score: Evaluation) => void;
-    },
+    done: (piece: number, score: PieceScore) => number,
   ): Promise<void> {
-    let next = 0;
-    const idle = [...this.#workers];
+    const slots = this.#arrays.slots.length;
     await new Promise<void>((resolve, reject) => {
+      let next = 0;
       let remaining = pieces.length;
-      const start = (): void => {
-        while (idle.length > 0 && next < pieces.length && steps.mayStart(next)) {
-          const piece = next++;
-          const worker = idle.pop()!;
-          worker.run(steps.task(piece, this.#weightsVersion)).then((score) => {
-            idle.push(worker);
-            steps.done(piece, score);
+      const startUpTo = (limit: number): void => {
+        for (; next < Math.min(limit, pieces.length); next++) {
+          const piece = next;
+          const task = { kind, lane: this.#lane, ...pieces[piece]!, slot: piece % slots };
+          this.#workers.run({ ...task, weightsVersion: this.#weightsVersion }).then((score) => {
+            const limitNow = done(piece, score);
             if (--remaining === 0) resolve();
-            else start();
+            else startUpTo(limitNow);
           }, reject);
         }
       };
-      start();
+      startUpTo(slots);
     });
-  }
-}
-
-/** One worker thread and the task that it runs. */
-class PoolWorker {
-  readonly #worker: Worker;
-  #running: Running | null = null;
-  /** Why the thread is gone, if it is. */
-  #broken: Error | null = null;
-
-  constructor(setup: WorkerSetup) {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: setup });
-    this.#worker.on("message", (reply: Reply) => {
-      const running = this.#running;
-      this.#running = null;
-      if (reply.kind === "score") running?.resolve(reply.score);
-      else running?.reject(new Error(reply.message));
-    });
-    this.#worker.on("error", (error: Error) => {
-      this.#broken = error;
-      this.#running?.reject(error);
-    });
-  }
-
-  run(task: Task): Promise<Evaluation> {
-    if (this.#broken !== null) return Promise.reject(this.#broken);
-    return new Promise((resolve, reject) => {
-      this.#running = { resolve, reject };
-      this.#worker.postMessage(task);
-    });
-  }
-
-  async close(): Promise<void> {
-    await this.#worker.terminate();
   }
 }
 

@@ -3,13 +3,16 @@ import { parentPort, workerData } from "node:worker_threads";
 import { defaultDevice, init } from "@jax-js/jax";
 import { messageOf } from "../errors.js";
 import { createNetwork } from "../models/create.js";
-import type { Evaluation, Network } from "../models/model.js";
-import type { Reply, Task, WorkerSetup } from "./protocol.js";
+import type { Network } from "../models/model.js";
+import type { LaneArrays, PieceScore, Reply, Request, Task, WorkerSetup } from "./protocol.js";
+import { sumSquares } from "./sum-squares.js";
 
 const setup = workerData as WorkerSetup;
 const port = parentPort!;
+const lanes = new Map<number, LaneArrays>();
 let network: Network | null = null;
-let weightsVersion = -1;
+/** Whose weights the network has. */
+let loaded = { lane: -1, weightsVersion: -1 };
 
 async function createOnWasm(): Promise<Network> {
   // Only this device: the others look for browsers and GPUs.
@@ -18,27 +21,35 @@ async function createOnWasm(): Promise<Network> {
   return createNetwork(setup.network);
 }
 
-async function run(task: Task): Promise<Evaluation> {
+async function run({ kind, lane, begin, end, slot, weightsVersion }: Task): Promise<PieceScore> {
+  const { order, evaluation, weights, slots } = lanes.get(lane)!;
   network ??= await createOnWasm();
-  if (weightsVersion !== task.weightsVersion) {
-    network.setWeights(setup.weights);
-    weightsVersion = task.weightsVersion;
+  if (loaded.lane !== lane || loaded.weightsVersion !== weightsVersion) {
+    network.setWeights(weights);
+    loaded = { lane, weightsVersion };
   }
-  if (task.kind === "gradients") {
-    const rows = setup.order.subarray(task.begin, task.end);
-    return network.gradients({ samples: setup.dataset.train, rows }, setup.slots[task.slot]!);
+  if (kind === "evaluate") {
+    const { part, rows } = evaluation;
+    const batch = { samples: setup.dataset[part], rows: rows.subarray(begin, end) };
+    return { ...network.evaluate(batch), sumSquares: [] };
   }
-  const rows = Int32Array.from({ length: task.end - task.begin }, (_, index) => task.begin + index);
-  return network.evaluate({ samples: setup.dataset.test, rows });
+  const gradients = slots[slot]!;
+  const batch = { samples: setup.dataset.train, rows: order.subarray(begin, end) };
+  const score = network.gradients(batch, gradients);
+  return { ...score, sumSquares: gradients.map(sumSquares) };
 }
 
-port.on("message", (task: Task) => {
-  run(task).then(
-    (score) => {
-      port.postMessage({ kind: "score", score } satisfies Reply);
-    },
-    (error: unknown) => {
-      port.postMessage({ kind: "failed", message: messageOf(error) } satisfies Reply);
-    },
-  );
+port.on("message", (request: Request) => {
+  if (request.kind === "open") lanes.set(request.lane, request.arrays);
+  else if (request.kind === "close") lanes.delete(request.lane);
+  else {
+    run(request).then(
+      (score) => {
+        port.postMessage({ kind: "score", score } satisfies Reply);
+      },
+      (error: unknown) => {
+        port.postMessage({ kind: "failed", message: messageOf(error) } satisfies Reply);
+      },
+    );
+  }
 });

@@ -57,11 +57,21 @@ export function elementCount({ shape }: Pick<ParameterSpec, "shape">): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
+export const INITS = ["he", "torch"] as const;
+
+/** How first weights are drawn. */
+export type Init = (typeof INITS)[number];
+
 /**
- * First weights, uniform in ±√(1/fanIn), biases too: what PyTorch starts linear layers and convolutions
- * with. No transcendental function is in it, so every engine gives the same bits.
+ * First weights. No transcendental function is in them, so every engine gives the same bits.
+ *
+ * - `he`: uniform in ±√(6/fanIn), variance 2/fanIn, which keeps the size of what ReLU passes on; biases 0. Source: He,
+ *   Zhang, Ren, Sun 2015 (arXiv 1502.01852).
+ * - `torch`: uniform in ±√(1/fanIn), biases too: what PyTorch's `nn.Linear` and `nn.Conv2d` start with.
  */
-export function initialWeights(spec: ParameterSpec, random: Random): Float32Array {
-  const limit = Math.sqrt(1 / spec.fanIn);
-  return Float32Array.from({ length: elementCount(spec) }, () => random.uniform(limit));
+export function initialWeights(spec: ParameterSpec, init: Init, random: Random): Float32Array {
+  const size = elementCount(spec);
+  if (init === "he" && spec.shape.length === 1) return new Float32Array(size);
+  const limit = Math.sqrt((init === "he" ? 6 : 1) / spec.fanIn);
+  return Float32Array.from({ length: size }, () => random.uniform(limit));
 }

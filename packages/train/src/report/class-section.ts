@@ -1,6 +1,7 @@
 /** The section on classes: accuracy of each, and the confusion matrix. */
 import { MAX_CLASSES } from "../confusion.js";
 import type { ClassCount, Confusion } from "../confusion.js";
+import type { OptimizerName } from "../optimizers/names.js";
 import type { OptimizerHistory } from "../run-history.js";
 import { grouped, percent } from "../text.js";
 import type { Section } from "./chart.js";
@@ -16,7 +17,7 @@ const MAX_NAME = 40;
 const LEAST_SCALE = 0.05;
 
 interface Classified {
-  name: string;
+  name: OptimizerName;
   confusion: Confusion;
 }
 
@@ -106,7 +107,7 @@ function mostMistakes(classified: readonly Classified[]): number {
 /** The accuracy, and a bar for what is wrong: accuracies are all alike, mistakes are not. */
 function accuracyCell(
   count: ClassCount | undefined,
-  { optimizer, most }: { optimizer: string; most: number },
+  { optimizer, most }: { optimizer: OptimizerName; most: number },
 ): string {
   const accuracy = count === undefined ? null : accuracyOf(count);
   if (accuracy === null) return "–";

@@ -1,12 +1,15 @@
 /** report.html: one file that opens without a network, with everything that a run showed. */
 import type { Dataset } from "../data/dataset.js";
+import { settingText } from "../describe.js";
 import { writeAtomically } from "../files.js";
 import { layerSizes } from "../models/parameters.js";
-import type { Plan } from "../plan.js";
+import type { OptimizerName } from "../optimizers/names.js";
+import type { Plan, PlannedRun, Settings } from "../plan.js";
 import type { RunFolder } from "../run-folder.js";
 import type { OptimizerHistory, RunHistory } from "../run-history.js";
+import type { RateSearch } from "../search/rate-search.js";
 import { bytes, duration, grouped, percent } from "../text.js";
-import { trainerVersion } from "../versions.js";
+import { VERSIONS } from "../versions.js";
 import type { Section } from "./chart.js";
 import { classSections } from "./class-section.js";
 import { escapeHtml, htmlPage, htmlTable, swatch } from "./html.js";
@@ -14,12 +17,12 @@ import { placeOf } from "./looks.js";
 import { noiseSections } from "./noise-section.js";
 import { layerSection, timeSection, trainingSection } from "./run-sections.js";
 import { searchSections } from "./search-section.js";
-import type { ReportedSearch } from "./search-section.js";
 import { setupSection } from "./setup-section.js";
 
 /** What a report is about. */
-export interface ReportedRun {
-  readonly plan: Plan & { readonly searches?: readonly ReportedSearch[] };
+export interface ReportedRun extends PlannedRun {
+  /** Those that found a rate. */
+  readonly searches: readonly RateSearch[];
   readonly dataset: Dataset;
   readonly folder: Pick<RunFolder, "reportFile">;
 }
@@ -30,7 +33,8 @@ export function writeReport(run: ReportedRun, history: RunHistory): void {
 }
 
 /** The page; its size depends on the model and the optimizers, not on how long the run was. */
-export function reportHtml({ plan, dataset }: ReportedRun, history: RunHistory): string {
+export function reportHtml(run: ReportedRun, history: RunHistory): string {
+  const { plan, settings, dataset } = run;
   const runs = plan.options.optimizer.map((name) => history.of(name));
   const begun = runs.filter(({ steps }) => steps.count > 0);
   return htmlPage({
@@ -39,25 +43,24 @@ export function reportHtml({ plan, dataset }: ReportedRun, history: RunHistory):
     facts: factsOf(plan),
     failures: history.failures.map(({ message }) => message),
     notes: identicalRuns(begun),
-    summary: `${cards(plan, runs)}${resultTable(plan, runs)}`,
+    summary: `${cards(run, runs)}${resultTable(settings, runs)}`,
     sections: [
-      ...(begun.length === 0 ? [] : trainingSections(plan, begun, dataset)),
-      setupSection(plan, dataset),
+      ...(begun.length === 0 ? [] : trainingSections(run, begun)),
+      setupSection(run, dataset),
     ],
-    footer: `Written by layerwise-train ${trainerVersion()}. All numbers are in metrics.jsonl, beside this file.`,
+    footer: `Written by layerwise-train ${VERSIONS["layerwise-train"]!}. All numbers are in metrics.jsonl, beside this file.`,
   });
 }
 
 function trainingSections(
-  plan: ReportedRun["plan"],
+  { plan, dataset, searches }: ReportedRun,
   begun: readonly OptimizerHistory[],
-  { classes }: Dataset,
 ): Section[] {
   return [
     trainingSection(begun),
-    ...classSections(classes, begun),
+    ...classSections(dataset.classes, begun),
     ...noiseSections(plan, begun),
-    ...searchSections(plan.searches ?? []),
+    ...searchSections(searches),
     timeSection(begun),
     ...begun.map((run) => layerSection(plan, run)),
   ];
@@ -105,16 +108,16 @@ function identicalRuns(runs: readonly OptimizerHistory[]): string[] {
     });
 }
 
-function cards({ rates, options }: Plan, runs: readonly OptimizerHistory[]): string {
+function cards({ plan, settings }: ReportedRun, runs: readonly OptimizerHistory[]): string {
   const items = runs.map(({ name, lastEpoch, failure, seconds }) => {
     const more = [
-      `rate ${String(rates[name])}`,
+      rateText(settings, name),
       ...(lastEpoch === null ? [] : [`${bytes(lastEpoch.stateBytes)} of state`]),
       duration(seconds),
     ];
     if (failure !== null) more.push(`failed at step ${failure.step}`);
-    else if (lastEpoch?.epoch !== options.epochs) {
-      more.push(`epoch ${lastEpoch?.epoch ?? 0} of ${options.epochs}`);
+    else if (lastEpoch?.epoch !== plan.options.epochs) {
+      more.push(`epoch ${lastEpoch?.epoch ?? 0} of ${plan.options.epochs}`);
     }
     const value = lastEpoch === null ? "–" : percent(lastEpoch.testAccuracy);
     return `<li style="--swatch:var(--optimizer-${placeOf(name)})"><p class="name">${escapeHtml(name)}</p><p class="value">${value}</p><p class="more">${escapeHtml(more.join(" · "))}</p></li>`;
@@ -122,7 +125,13 @@ function cards({ rates, options }: Plan, runs: readonly OptimizerHistory[]): str
   return `<ul class="cards" aria-label="Test accuracy of each optimizer">${items.join("")}</ul>`;
 }
 
-function resultTable({ rates }: Plan, runs: readonly OptimizerHistory[]): string {
+/** "rate 0.4", also before it is found. */
+function rateText(settings: Settings, name: OptimizerName): string {
+  const setting = settings[name];
+  return setting === undefined ? "no rate yet" : `rate ${settingText(setting)}`;
+}
+
+function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): string {
   const rows = runs.map(({ name, epochs, steps, lastEpoch, seconds }) => {
     const gradients = median(steps.values.map(({ gradientMs }) => gradientMs));
     const optimizer = median(steps.values.map(({ optimizerMs }) => optimizerMs));
@@ -144,9 +153,11 @@ function resultTable({ rates }: Plan, runs: readonly OptimizerHistory[]): string
             optimizer.toFixed(2),
             percent(optimizer / (gradients + optimizer)),
           ];
+    const setting = settings[name];
+    const rate = setting === undefined ? "–" : settingText(setting);
     return [
       swatch(`optimizer-${placeOf(name)}`, name),
-      ...[String(rates[name]), ...ofEpoch, ...times].map(escapeHtml),
+      ...[rate, ...ofEpoch, ...times].map(escapeHtml),
       String(epochs.count),
       duration(seconds),
     ];

@@ -1,34 +1,13 @@
 /** The section on how the rates were found. */
+import type { RateSearch, Trial } from "../search/rate-search.js";
 import { duration, percent } from "../text.js";
 import { placesOf } from "./chart.js";
 import type { Chart, ChartSeries, Section } from "./chart.js";
 import { escapeHtml, htmlTable } from "./html.js";
 import { layerLook, lookOf, widthOf } from "./looks.js";
 
-/** One short run of the search. */
-export interface SearchTrial {
-  readonly lr: number;
-  readonly maxGradNorm: number | null;
-  readonly rung: number;
-  readonly steps: number;
-  readonly loss: number | null;
-  /** Of the held-out samples; null when it diverged. */
-  readonly accuracy: number | null;
-}
-
-/** The search of one optimizer, as far as the report shows it. */
-export interface ReportedSearch {
-  readonly optimizer: string;
-  /** Training samples that were held out. */
-  readonly heldOut: number;
-  readonly trials: readonly SearchTrial[];
-  readonly chosen: { readonly lr: number; readonly maxGradNorm: number | null };
-  readonly atEdge: boolean;
-  readonly seconds: number;
-}
-
 /** Empty when rates were given or tuned. */
-export function searchSections(searches: readonly ReportedSearch[]): Section[] {
+export function searchSections(searches: readonly RateSearch[]): Section[] {
   const [first] = searches;
   if (first === undefined) return [];
   return [
@@ -47,15 +26,15 @@ export function searchSections(searches: readonly ReportedSearch[]): Section[] {
   ];
 }
 
-function hasThresholds({ trials }: ReportedSearch): boolean {
+function hasThresholds({ trials }: RateSearch): boolean {
   return trials.some(({ maxGradNorm }) => maxGradNorm !== null);
 }
 
 /** Held-out accuracy over the rate: a line for each rung, or for each clipping threshold. */
-function searchChart(search: ReportedSearch): Chart {
+function searchChart(search: RateSearch): Chart {
   const { optimizer, trials } = search;
   const x = placesOf([trials.map(({ lr }) => lr)]);
-  const seriesOf = (label: string, own: readonly SearchTrial[]): Omit<ChartSeries, "color"> => {
+  const seriesOf = (label: string, own: readonly Trial[]): Omit<ChartSeries, "color"> => {
     const at = new Map(own.map(({ lr, accuracy }) => [lr, accuracy]));
     return { label, values: x.map((lr) => percentOf(at.get(lr))) };
   };
@@ -100,8 +79,8 @@ function percentOf(accuracy: number | null | undefined): number | null {
 }
 
 /** The longest run of each rate and threshold, in their order. */
-function finalTrials(trials: readonly SearchTrial[]): SearchTrial[] {
-  const last = new Map<string, SearchTrial>();
+function finalTrials(trials: readonly Trial[]): Trial[] {
+  const last = new Map<string, Trial>();
   for (const trial of trials) {
     const key = `${trial.lr} ${String(trial.maxGradNorm)}`;
     const known = last.get(key);
@@ -112,15 +91,15 @@ function finalTrials(trials: readonly SearchTrial[]): SearchTrial[] {
   );
 }
 
-function isChosen({ chosen }: ReportedSearch, { lr, maxGradNorm }: SearchTrial): boolean {
+function isChosen({ chosen }: RateSearch, { lr, maxGradNorm }: Trial): boolean {
   return lr === chosen.lr && maxGradNorm === chosen.maxGradNorm;
 }
 
-function chosenTrial(search: ReportedSearch): SearchTrial | undefined {
+function chosenTrial(search: RateSearch): Trial | undefined {
   return finalTrials(search.trials).find((trial) => isChosen(search, trial));
 }
 
-function searchText(search: ReportedSearch): string {
+function searchText(search: RateSearch): string {
   const { trials, chosen, atEdge, seconds } = search;
   const clipped = chosen.maxGradNorm === null ? "" : `, clipped to norm ${chosen.maxGradNorm},`;
   const best = chosenTrial(search);
@@ -132,7 +111,7 @@ function searchText(search: ReportedSearch): string {
 }
 
 /** The next lower and the next higher rate with the chosen threshold. */
-function neighboursOf(search: ReportedSearch): SearchTrial[] {
+function neighboursOf(search: RateSearch): Trial[] {
   const { chosen, trials } = search;
   const own = finalTrials(trials).filter(({ maxGradNorm }) => maxGradNorm === chosen.maxGradNorm);
   const place = own.findIndex(({ lr }) => lr === chosen.lr);
@@ -141,11 +120,11 @@ function neighboursOf(search: ReportedSearch): SearchTrial[] {
     : [own[place - 1], own[place + 1]].filter((trial) => trial !== undefined);
 }
 
-function outcome({ accuracy }: SearchTrial): string {
+function outcome({ accuracy }: Trial): string {
   return accuracy === null ? "diverged" : percent(accuracy);
 }
 
-function searchTable(search: ReportedSearch): string {
+function searchTable(search: RateSearch): string {
   const withThresholds = hasThresholds(search);
   const rows = finalTrials(search.trials).map((trial) => {
     const { lr, maxGradNorm, steps, loss } = trial;

@@ -2,21 +2,25 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { featureCount } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
+import { settingText } from "../describe.js";
+import { ruleOf } from "../optimizers/names.js";
+import type { OptimizerName } from "../optimizers/names.js";
 import {
+  DEFAULT_ADAMW_DECAY,
   DEFAULT_MOMENTUM,
   DEFAULT_TRUST_COEFFICIENT,
   DEFAULT_WEIGHT_DECAY,
-} from "../optimizers.js";
+} from "../optimizers/options.js";
 import { checkOptions, optionName } from "../options.js";
-import { defaultBatchSize } from "../plan.js";
-import type { Plan } from "../plan.js";
+import { completeOptions, trainingSamples } from "../plan.js";
+import type { PlannedRun } from "../plan.js";
 import { grouped } from "../text.js";
-import { trainerVersion, versionOf } from "../versions.js";
+import { VERSIONS } from "../versions.js";
 import type { Section } from "./chart.js";
 import { escapeHtml, htmlTable } from "./html.js";
 
-export function setupSection(plan: Plan, dataset: Dataset): Section {
-  const options = textTable("Options of the run", optionRows(plan, dataset));
+export function setupSection(run: PlannedRun, dataset: Dataset): Section {
+  const options = textTable("Options of the run", optionRows(run, dataset));
   const data = textTable("Data", dataRows(dataset));
   return {
     id: "setup",
@@ -38,21 +42,25 @@ export function textTable(label: string, rows: readonly (readonly string[])[]): 
 }
 
 /** What an option means where it has no value of its own. */
-function unsetText({ options, rates }: Plan, name: string): string {
+function unsetText({ plan, settings }: PlannedRun, name: string): string {
+  const { options } = plan;
   const ofPreset = options.preset === null ? null : `the preset’s (${options.preset})`;
   switch (name) {
     case "lr":
-      return Object.entries(rates)
-        .map(([optimizer, rate]) => `${optimizer} ${rate}`)
+      return Object.entries(settings)
+        .map(([optimizer, setting]) => `${optimizer} ${settingText(setting)}`)
         .join(", ");
     case "momentum":
       return ofPreset ?? String(DEFAULT_MOMENTUM);
     case "weightDecay":
-      return ofPreset ?? String(DEFAULT_WEIGHT_DECAY);
+      return [ofPreset ?? String(DEFAULT_WEIGHT_DECAY), ...adamwDecay(options.optimizer)].join(
+        ", ",
+      );
     case "trustCoefficient":
       return options.preset === null && options.maxUnorm === null
         ? String(DEFAULT_TRUST_COEFFICIENT)
         : "not used";
+    case "maxGradNorm":
     case "maxUnorm":
     case "percentileClipping":
       return "off";
@@ -65,16 +73,22 @@ function unsetText({ options, rates }: Plan, name: string): string {
   }
 }
 
-function optionRows(plan: Plan, dataset: Dataset): string[][] {
-  const { options } = plan;
+function adamwDecay(optimizers: readonly OptimizerName[]): string[] {
+  const isUsed = optimizers.some((name) => ruleOf(name) === "adamw");
+  return isUsed ? [`adamw ${DEFAULT_ADAMW_DECAY}`] : [];
+}
+
+function optionRows(run: PlannedRun, dataset: Dataset): string[][] {
+  const { options } = run.plan;
+  const samples = trainingSamples(options, dataset);
+  const given = { model: options.model, epochs: options.epochs };
   const defaults: Readonly<Record<string, unknown>> = {
-    ...checkOptions({ model: options.model, epochs: options.epochs }),
-    epochs: checkOptions({}).epochs,
+    ...completeOptions(checkOptions(given), samples),
+    epochs: completeOptions(checkOptions({}), samples).epochs,
     model: checkOptions({}).model,
-    batchSize: defaultBatchSize(dataset.train.labels.length),
   };
   return Object.entries(options).map(([name, value]: [string, unknown]) => {
-    const text = value === null ? unsetText(plan, name) : textOf(value);
+    const text = value === null ? unsetText(run, name) : textOf(value);
     const isDefault = JSON.stringify(value) === JSON.stringify(defaults[name]);
     const badge = isDefault ? '<span class="badge">default</span>' : "";
     return [`<code>${escapeHtml(optionName(name))}</code>`, `${escapeHtml(text)}${badge}`];
@@ -105,10 +119,7 @@ function dataRows(dataset: Dataset): string[][] {
 function machineRows(): string[][] {
   const processors = cpus();
   return [
-    ["layerwise", versionOf("layerwise")],
-    ["layerwise-train", trainerVersion()],
-    ["jax-js", versionOf("@jax-js/jax")],
-    ["Node", `${process.versions.node}, V8 ${process.versions.v8}`],
+    ...Object.entries(VERSIONS),
     ["CPU", processors[0]?.model.trim() ?? "unknown"],
     ["cores", String(availableParallelism())],
     ["memory", `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],

@@ -8,7 +8,9 @@ const LIGHT = `
   --text: #1f2328; --muted: #57606a; --line: #d5dbe1; --card: #ffffff; --page: #f6f8fa; --accent: #0969da;
   --wrong: #d55e00; --right: #0072b2;
   --optimizer-0: #0072b2; --optimizer-1: #d55e00; --optimizer-2: #262c33; --optimizer-3: #b0558f;
-  --optimizer-4: #a06f00; --optimizer-5: #00875f; --reference: #6e7781;
+  --optimizer-4: #a06f00; --optimizer-5: #00875f; --optimizer-6: #7a4419; --optimizer-7: #c2185b;
+  --optimizer-8: #6d7a00; --optimizer-9: #2384b0; --optimizer-10: #6e7781; --optimizer-11: #7b4fc9;
+  --reference: #6e7781;
   --layer-0: #440154; --layer-1: #433e85; --layer-2: #2f6c8e; --layer-3: #21878b;
   --layer-4: #1a9167; --layer-5: #4f962a; --layer-6: #85850f; --layer-7: #ad7600;
 `;
@@ -17,7 +19,9 @@ const DARK = `
   --text: #e6edf3; --muted: #9da7b3; --line: #313842; --card: #161b22; --page: #0d1117; --accent: #6cb0ff;
   --wrong: #ff9351; --right: #5cb8ee;
   --optimizer-0: #56b4e9; --optimizer-1: #ff8a42; --optimizer-2: #f0f3f6; --optimizer-3: #e08fc4;
-  --optimizer-4: #e9c13c; --optimizer-5: #2fc79a; --reference: #8b949e;
+  --optimizer-4: #e9c13c; --optimizer-5: #2fc79a; --optimizer-6: #c8a182; --optimizer-7: #ff7aa8;
+  --optimizer-8: #c9d44a; --optimizer-9: #8fd3ff; --optimizer-10: #aab4be; --optimizer-11: #b79cf5;
+  --reference: #8b949e;
   --layer-0: #bb9df2; --layer-1: #8ea5ff; --layer-2: #5fb3e8; --layer-3: #3fc4c4;
   --layer-4: #3fd09a; --layer-5: #86d549; --layer-6: #c2d823; --layer-7: #f5dc3a;
 `;

@@ -1,22 +1,38 @@
-/** The cells of a sweep, what came out of each, and which rates were best. */
-import type { OptimizerName } from "../optimizers.js";
+/** The cells of a sweep, what came out of each, and which settings were best. */
+import type { OptimizerName } from "../optimizers/names.js";
+import type { Setting } from "../optimizers/options.js";
+import { AUTO } from "../options.js";
+import type { Trial } from "../search/rate-search.js";
 import type { SweepOptions } from "./sweep-options.js";
 
 /** One training run of a sweep. */
 export interface Cell {
   readonly optimizer: OptimizerName;
   readonly batchSize: number;
-  readonly lr: number;
+  /** "auto": the cell searches its rate first. */
+  readonly lr: number | typeof AUTO;
+  /** null: as the sweep's options say. */
+  readonly maxGradNorm: number | null;
   readonly seed: number;
+  /** Trains without the held-out part and scores it: the test set takes no part in a choice. */
+  readonly holdOut: boolean;
 }
 
-/** What came out; a cell whose loss was not finite has no accuracy. */
-export interface CellResult extends Cell {
+/** What came out. A cell that diverged has no accuracy, and no rate where it had to search one. */
+export interface CellResult extends Omit<Cell, "lr"> {
+  readonly lr: number | null;
+  /** Whether the cell searched its rate. */
+  readonly searched: boolean;
   readonly diverged: boolean;
+  readonly heldOutAccuracy: number | null;
   readonly testAccuracy: number | null;
   readonly testLoss: number | null;
   readonly stateBytes: number | null;
   readonly seconds: number;
+  /** The trials of its search. */
+  readonly trials: readonly Trial[];
+  /** The search ended at an end of its ladder. */
+  readonly atEdge: boolean;
 }
 
 /** The best rate of an optimizer at a batch size, and how it did with every seed. */
@@ -24,62 +40,146 @@ export interface BestRate {
   readonly optimizer: OptimizerName;
   readonly batchSize: number;
   readonly lr: number;
+  readonly maxGradNorm: number | null;
+  /** Of the test set, seed by seed. */
   readonly accuracies: readonly number[];
+  /** The lowest or the highest of the rates that were tried: a better one may lie beyond. */
+  readonly atEdge: boolean;
+  /** The range of rates, tried without a gap, whose held-out accuracy is within a point of the best one's. */
+  readonly plateau: readonly [low: number, high: number] | null;
 }
 
-export function cellKey({ optimizer, batchSize, lr, seed }: Cell): string {
-  return `${optimizer}-batch${batchSize}-lr${lr}-seed${seed}`;
+/** Points of accuracy that a rate of the plateau may lose. */
+const PLATEAU_DEPTH = 0.01;
+
+export function cellKey(cell: Cell): string {
+  const { optimizer, batchSize, seed, lr, maxGradNorm, holdOut } = cell;
+  const clip = maxGradNorm === null ? "" : `-clip${maxGradNorm}`;
+  return `${optimizer}-batch${batchSize}-lr${lr}${clip}-seed${seed}${holdOut ? "-held-out" : ""}`;
 }
 
-/** The rates that are tried for an optimizer at a batch size. */
+/** The cell that a result is of. */
+export function cellOf(result: CellResult): Cell {
+  const { optimizer, batchSize, seed, maxGradNorm, holdOut, searched, lr } = result;
+  const common = { optimizer, batchSize, seed, holdOut };
+  return searched
+    ? { ...common, lr: AUTO, maxGradNorm: null }
+    : { ...common, lr: lr!, maxGradNorm };
+}
+
+/** The rates that are tried for an optimizer at a batch size; "auto": each cell searches. */
 export function ratesAt(
   { grid }: SweepOptions,
   optimizer: OptimizerName,
-  batchSize: number,
-): readonly number[] {
-  return grid.rates[optimizer]?.[String(batchSize)] ?? [];
+): readonly (number | typeof AUTO)[] {
+  return grid.rates[optimizer] ?? [];
 }
 
-/** Every rate with the first seed. The longest cells, those with small batches, come first. */
-export function gridCells(options: SweepOptions): Cell[] {
+/**
+ * Every rate with the first seed, scored on held-out samples; a cell that searches its own rate scores the test
+ * set at once. The longest cells, those with small batches, come first.
+ */
+export function choosingCells(options: SweepOptions): Cell[] {
   const { optimizers, batchSizes, seeds } = options.grid;
   return batchSizes
     .toSorted((a, b) => a - b)
     .flatMap((batchSize) =>
       optimizers.flatMap((optimizer) =>
-        ratesAt(options, optimizer, batchSize).map((lr) => ({
-          optimizer,
-          batchSize,
-          lr,
-          seed: seeds[0]!,
-        })),
+        ratesAt(options, optimizer).map((lr): Cell => {
+          const common = { optimizer, batchSize, seed: seeds[0]!, maxGradNorm: null };
+          return { ...common, lr, holdOut: lr !== AUTO };
+        }),
       ),
     );
 }
 
-/** The best rates with the other seeds. */
-export function repeatedCells(options: SweepOptions, results: readonly CellResult[]): Cell[] {
-  return bestRates(options, results).flatMap(({ optimizer, batchSize, lr }) =>
-    options.grid.seeds.slice(1).map((seed) => ({ optimizer, batchSize, lr, seed })),
-  );
+/** The best settings with every seed that is missing, on the whole training set. */
+export function testedCells(options: SweepOptions, results: readonly CellResult[]): Cell[] {
+  return bestRates(options, results).flatMap(({ optimizer, batchSize, lr, maxGradNorm }) => {
+    const searched = results.some(
+      (result) => isOf(result, optimizer, batchSize) && result.searched,
+    );
+    return options.grid.seeds
+      .slice(searched ? 1 : 0)
+      .map((seed) => ({ optimizer, batchSize, lr, maxGradNorm, seed, holdOut: false }));
+  });
 }
 
-/** The rate with the highest test accuracy of the first seed, where one did not diverge. */
+/** What a result says of rates on held-out samples: its own trials, the shortest runs, or itself. */
+export function triedSettings(
+  result: CellResult,
+): (Setting & { readonly accuracy: number | null })[] {
+  if (result.searched) return result.trials.filter(({ rung }) => rung === 0);
+  const { lr, maxGradNorm, holdOut, heldOutAccuracy } = result;
+  return holdOut && lr !== null ? [{ lr, maxGradNorm, accuracy: heldOutAccuracy }] : [];
+}
+
+/** The settings that were chosen: by the cells' own searches, else by the accuracy on held-out samples. */
 export function bestRates({ grid }: SweepOptions, results: readonly CellResult[]): BestRate[] {
   return grid.optimizers.flatMap((optimizer) =>
     grid.batchSizes.flatMap((batchSize): BestRate[] => {
-      const own = results.filter(
-        (result) => result.optimizer === optimizer && result.batchSize === batchSize,
-      );
-      const best = own
-        .filter(({ seed, diverged }) => seed === grid.seeds[0] && !diverged)
-        .toSorted((a, b) => b.testAccuracy! - a.testAccuracy! || a.lr - b.lr)[0];
-      if (best === undefined) return [];
-      const accuracies = own
-        .filter(({ lr, diverged }) => lr === best.lr && !diverged)
-        .toSorted((a, b) => a.seed - b.seed)
-        .map(({ testAccuracy }) => testAccuracy!);
-      return [{ optimizer, batchSize, lr: best.lr, accuracies }];
+      const own = results.filter((result) => isOf(result, optimizer, batchSize));
+      const chosen = own.find(({ searched }) => searched) ?? bestHeldOut(own);
+      if (chosen === undefined || chosen.lr === null) return [];
+      const { lr, maxGradNorm } = chosen;
+      const tested = own
+        .filter((result) => result.lr === lr && !result.holdOut && !result.diverged)
+        .toSorted((a, b) => a.seed - b.seed);
+      const accuracies = tested.map(({ testAccuracy }) => testAccuracy!);
+      const range = chosen.searched ? rangeOfSearch(chosen) : rangeOfGrid(chosen, own);
+      return [{ optimizer, batchSize, lr, maxGradNorm, accuracies, ...range }];
     }),
   );
+}
+
+function isOf(
+  result: Pick<Cell, "optimizer" | "batchSize">,
+  optimizer: OptimizerName,
+  batchSize: number,
+): boolean {
+  return result.optimizer === optimizer && result.batchSize === batchSize;
+}
+
+/** The highest accuracy; of several that are alike, the lowest rate. */
+function bestHeldOut(results: readonly CellResult[]): CellResult | undefined {
+  return results
+    .filter(({ holdOut, diverged }) => holdOut && !diverged)
+    .toSorted((a, b) => b.heldOutAccuracy! - a.heldOutAccuracy! || a.lr! - b.lr!)[0];
+}
+
+type RateRange = Pick<BestRate, "atEdge" | "plateau">;
+
+function rangeOfGrid({ lr }: CellResult, results: readonly CellResult[]): RateRange {
+  const grid = results
+    .filter(({ holdOut }) => holdOut)
+    .map((result) => ({ lr: result.lr!, accuracy: result.heldOutAccuracy }))
+    .toSorted((a, b) => a.lr - b.lr);
+  const atEdge = grid.length > 1 && (grid[0]!.lr === lr || grid.at(-1)!.lr === lr);
+  return { atEdge, plateau: plateauOf(grid) };
+}
+
+/** Of the shortest trials, which try every rate; where limits were tried too, of the best one's. */
+function rangeOfSearch({ trials, atEdge }: CellResult): RateRange {
+  const first = trials.filter(({ rung, accuracy }) => rung === 0 && accuracy !== null);
+  const best = first.toSorted((a, b) => b.accuracy! - a.accuracy!)[0];
+  if (best === undefined) return { atEdge, plateau: null };
+  const ladder = trials
+    .filter(({ rung, maxGradNorm }) => rung === 0 && maxGradNorm === best.maxGradNorm)
+    .toSorted((a, b) => a.lr - b.lr);
+  return { atEdge, plateau: plateauOf(ladder) };
+}
+
+/** @param tried rates in rising order; null: diverged */
+export function plateauOf(
+  tried: readonly { lr: number; accuracy: number | null }[],
+): BestRate["plateau"] {
+  const scores = tried.map(({ accuracy }) => accuracy ?? -Infinity);
+  const top = Math.max(...scores);
+  if (!Number.isFinite(top)) return null;
+  const isHigh = (index: number): boolean => (scores[index] ?? -Infinity) >= top - PLATEAU_DEPTH;
+  let low = scores.indexOf(top);
+  let high = low;
+  while (isHigh(low - 1)) low--;
+  while (isHigh(high + 1)) high++;
+  return [tried[low]!.lr, tried[high]!.lr];
 }

@@ -1,11 +1,12 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readMetrics } from "../metrics.js";
-import { optionName } from "../options.js";
+import { AUTO, optionName } from "../options.js";
 import type { RawOptions } from "../options.js";
+import { RunFolder } from "../run-folder.js";
 import { historyOf } from "../run-history.js";
+import { SearchFile } from "../search/search-file.js";
 import type { Cell, CellResult } from "./cells.js";
 
 const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
@@ -13,28 +14,47 @@ const CLI = fileURLToPath(new URL("../cli.js", import.meta.url));
 /**
  * Trains a cell.
  *
- * @param folder for the files of the run; must be empty
- * @throws Error when the process failed for another reason than a loss that is not finite
+ * @param path of a folder for the files of the run; must be empty
+ * @returns the result, or why there is none: a loss that is not finite is a result, any other failure is not
  */
 export async function runCell(
   cell: Cell,
   training: RawOptions,
-  folder: string,
-): Promise<CellResult> {
-  const options = optionTexts({ ...training, ...cell, workers: 1, out: folder });
-  const { code, errors } = await runProcess(options);
-  const metrics = code === 2 ? [] : readMetrics(join(folder, "metrics.jsonl"));
-  const { lastEpoch, failure, seconds } = historyOf(metrics, []).of(cell.optimizer);
-  const diverged = failure !== null;
-  if (code !== 0 && !diverged) throw new Error(`a cell ended with code ${String(code)}: ${errors}`);
-  const last = diverged ? null : lastEpoch;
+  path: string,
+): Promise<CellResult | string> {
+  const given = Object.entries(cell).filter(([, value]) => value !== null);
+  const own = { ...Object.fromEntries(given), workers: 1, out: path };
+  const { code, signal, errors } = await runProcess(optionTexts({ ...training, ...own }));
+  const result = code === 0 || code === 1 ? readResult(cell, path) : null;
+  if (result !== null && result.diverged === (code === 1)) return result;
+  const end = signal ?? `exit code ${String(code)}`;
+  return errors === "" ? end : `${end}: ${errors}`;
+}
+
+/** What a run has written down; null when it has no end. */
+function readResult(cell: Cell, path: string): CellResult | null {
+  const folder = RunFolder.open(path);
+  folder.unlock();
+  const history = historyOf(readMetrics(folder.metricsFile), []).of(cell.optimizer);
+  const diverged = history.failure !== null;
+  const last = diverged ? null : history.lastEpoch;
+  if (last === null && !diverged) return null;
+  const setting = folder.readConfig().settings[cell.optimizer];
+  const search = new SearchFile(folder.searchFile).get(cell.optimizer);
+  const accuracy = last?.testAccuracy ?? null;
   return {
     ...cell,
+    lr: setting?.lr ?? null,
+    maxGradNorm: setting?.maxGradNorm ?? null,
+    searched: cell.lr === AUTO,
     diverged,
-    testAccuracy: last?.testAccuracy ?? null,
-    testLoss: last?.testLoss ?? null,
+    heldOutAccuracy: cell.holdOut ? accuracy : null,
+    testAccuracy: cell.holdOut ? null : accuracy,
+    testLoss: cell.holdOut ? null : (last?.testLoss ?? null),
     stateBytes: last?.stateBytes ?? null,
-    seconds,
+    seconds: history.seconds + (search?.seconds ?? 0),
+    trials: search?.trials ?? [],
+    atEdge: search?.atEdge ?? false,
   };
 }
 
@@ -46,8 +66,14 @@ function optionTexts(options: RawOptions): string[] {
   });
 }
 
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  errors: string;
+}
+
 /** Runs this command line again; with the channel, the child notices when this process is killed. */
-function runProcess(args: readonly string[]): Promise<{ code: number | null; errors: string }> {
+function runProcess(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
@@ -55,8 +81,8 @@ function runProcess(args: readonly string[]): Promise<{ code: number | null; err
     let errors = "";
     child.stderr!.on("data", (chunk: Buffer) => (errors += chunk.toString()));
     child.on("error", reject);
-    child.on("close", (code) => {
-      resolve({ code, errors: errors.trim() });
+    child.on("close", (code, signal) => {
+      resolve({ code, signal, errors: errors.trim() });
     });
   });
 }

@@ -1,4 +1,6 @@
 /** summary.html: what a sweep found, as a page. */
+import { settingText } from "../describe.js";
+import type { OptimizerName } from "../optimizers/names.js";
 import { optionName } from "../options.js";
 import { placesOf } from "../report/chart.js";
 import type { Chart, Section } from "../report/chart.js";
@@ -6,7 +8,8 @@ import { escapeHtml, htmlPage, htmlTable, swatch } from "../report/html.js";
 import { lookOf, placeOf } from "../report/looks.js";
 import { machineTable, textTable } from "../report/setup-section.js";
 import { bytes, grouped, percent } from "../text.js";
-import { trainerVersion } from "../versions.js";
+import { VERSIONS } from "../versions.js";
+import { triedSettings } from "./cells.js";
 import type { BestRate, CellResult } from "./cells.js";
 import type { SweepOptions } from "./sweep-options.js";
 
@@ -27,7 +30,7 @@ export function summaryHtml(options: SweepOptions, { best, results }: Found): st
   return htmlPage({
     subject: "layerwise-train sweep",
     heading: headingOf(options, best),
-    facts: `${grid.optimizers.length} optimizers × ${grid.batchSizes.length} batch sizes, each at the best rate of its grid · ${seedsText(options)}`,
+    facts: `${grid.optimizers.length} optimizers × ${grid.batchSizes.length} batch sizes, each at its best rate · test accuracy, ${seedsText(options)}`,
     failures: [],
     notes: [],
     summary: bestTable(options, { best, results }),
@@ -35,13 +38,13 @@ export function summaryHtml(options: SweepOptions, { best, results }: Found): st
       {
         id: "scaling",
         heading: "How far the batch can be scaled",
-        note: `At the best rate of each optimizer and batch size.${grid.seeds.length === 1 ? "" : " Points are means over the seeds, bars reach from the lowest to the highest."}`,
+        note: `At the best rate of each optimizer and batch size.${grid.seeds.length === 1 ? "" : " Points of accuracy are means over the seeds, and their bars reach from the lowest to the highest."} The bar of a rate is its plateau: rates whose held-out accuracy is within a point of the best.`,
         charts: [accuracyChart(options, best), rateChart(options, best)],
       },
       ratesSection(options, results),
       setupSection(options),
     ],
-    footer: `Written by layerwise-train ${trainerVersion()}. All results are in summary.json, beside this file.`,
+    footer: `Written by layerwise-train ${VERSIONS["layerwise-train"]!}. All results are in summary.json, beside this file.`,
   });
 }
 
@@ -54,6 +57,7 @@ export function seedsText({ grid }: SweepOptions): string {
 
 /** 97.31 % (97.10–97.45) */
 export function accuracyText(accuracies: readonly number[]): string {
+  if (accuracies.length === 0) return "–";
   const text = percent(mean(accuracies));
   if (accuracies.length === 1) return text;
   const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
@@ -64,7 +68,7 @@ export function accuracyText(accuracies: readonly number[]): string {
 function headingOf({ grid }: SweepOptions, best: readonly BestRate[]): string {
   const largest = Math.max(...grid.batchSizes);
   const [first, ...others] = best
-    .filter(({ batchSize }) => batchSize === largest)
+    .filter(({ batchSize, accuracies }) => batchSize === largest && accuracies.length > 0)
     .toSorted((a, b) => mean(b.accuracies) - mean(a.accuracies));
   if (first === undefined) return `Nothing converged at batch ${grouped(largest)}`;
   const rest = others.map(
@@ -77,7 +81,11 @@ function headingOf({ grid }: SweepOptions, best: readonly BestRate[]): string {
 /** A row for each batch size and optimizer. */
 function bestTable({ grid }: SweepOptions, { best, results }: Found): string {
   const columns: Column[] = [
-    { head: "rate", cell: ({ lr }) => String(lr) },
+    { head: "rate", cell: (own) => `${settingText(own)}${own.atEdge ? ", at the edge" : ""}` },
+    {
+      head: "plateau of rates",
+      cell: ({ plateau }) => (plateau === null ? "–" : `${plateau[0]} to ${plateau[1]}`),
+    },
     { head: "test accuracy", cell: ({ accuracies }) => accuracyText(accuracies) },
     {
       head: "state",
@@ -111,11 +119,9 @@ function accuracyChart(options: SweepOptions, best: readonly BestRate[]): Chart 
   return batchChart(options, best, {
     title: "Test accuracy",
     unit: "%",
-    value: ({ accuracies }) => 100 * mean(accuracies),
+    value: ({ accuracies }) => (accuracies.length === 0 ? null : 100 * mean(accuracies)),
     range: ({ accuracies }) =>
-      accuracies.length === 1
-        ? null
-        : [100 * Math.min(...accuracies), 100 * Math.max(...accuracies)],
+      accuracies.length < 2 ? null : [100 * Math.min(...accuracies), 100 * Math.max(...accuracies)],
   });
 }
 
@@ -125,7 +131,7 @@ function rateChart(options: SweepOptions, best: readonly BestRate[]): Chart {
       title: "Best rate",
       unit: "",
       value: ({ lr }) => lr,
-      range: () => null,
+      range: ({ plateau }) => plateau,
     }),
     logY: true,
   };
@@ -135,7 +141,7 @@ function rateChart(options: SweepOptions, best: readonly BestRate[]): Chart {
 interface BatchChart {
   title: string;
   unit: string;
-  value: (best: BestRate) => number;
+  value: (best: BestRate) => number | null;
   /** Drawn as a bar. */
   range: (best: BestRate) => readonly [number, number] | null;
 }
@@ -162,59 +168,75 @@ function batchChart(
 
 /** How much the rate matters: accuracy over the rate, at each batch size. */
 function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): Section {
-  const ofFirstSeed = results.filter(({ seed }) => seed === grid.seeds[0]);
-  const charts = placesOf([grid.batchSizes]).map((batchSize): Chart => {
-    const own = ofFirstSeed.filter(
-      (result) => result.batchSize === batchSize && result.testAccuracy !== null,
-    );
-    const x = placesOf([own.map(({ lr }) => lr)]);
-    return {
-      title: `Batch ${grouped(batchSize)}`,
-      unit: "test accuracy, %",
-      xLabel: "rate",
-      x,
-      series: grid.optimizers.map((optimizer) => {
-        const at = new Map(
-          own.flatMap((result) =>
-            result.optimizer === optimizer ? [[result.lr, result.testAccuracy] as const] : [],
-          ),
-        );
-        return {
-          ...lookOf(optimizer, grid.optimizers),
-          label: optimizer,
-          values: x.map((lr) => {
-            const accuracy = at.get(lr) ?? null;
-            return accuracy === null ? null : 100 * accuracy;
-          }),
-        };
-      }),
-      logX: true,
-    };
-  });
+  const charts = placesOf([grid.batchSizes]).map((batchSize) =>
+    triedChart(
+      grid.optimizers,
+      batchSize,
+      results.filter((result) => result.batchSize === batchSize),
+    ),
+  );
   const rows = results
     .toSorted(byCell)
-    .map(({ optimizer, batchSize, lr, seed, testAccuracy }) => [
+    .map(({ optimizer, batchSize, lr, maxGradNorm, seed, heldOutAccuracy, testAccuracy }) => [
       escapeHtml(optimizer),
       grouped(batchSize),
-      String(lr),
+      lr === null ? "–" : settingText({ lr, maxGradNorm }),
       String(seed),
-      testAccuracy === null ? "diverged" : percent(testAccuracy),
+      heldOutAccuracy === null ? "–" : percent(heldOutAccuracy),
+      testAccuracy === null ? "–" : percent(testAccuracy),
     ]);
-  const head = ["optimizer", "batch", "rate", "seed", "test accuracy"];
+  const head = ["optimizer", "batch", "rate", "seed", "held-out accuracy", "test accuracy"];
   return {
     id: "rates",
     heading: "How much the rate matters",
-    note: `Test accuracy over the rate, with seed ${grid.seeds[0]!}. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point.`,
+    note: `What was tried with seed ${grid.seeds[0]!}, scored on held-out training samples: the test set takes no part in a choice. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point. Where the norm of gradients was limited too, points are the best of all limits.`,
     charts,
-    html: `<details><summary>All ${grouped(results.length)} results</summary>${htmlTable({ label: "All results", head, rows })}</details>`,
+    html: `<details><summary>All ${grouped(results.length)} runs</summary>${htmlTable({ label: "All runs", head, rows })}</details>`,
   };
 }
 
+function triedChart(
+  optimizers: readonly OptimizerName[],
+  batchSize: number,
+  results: readonly CellResult[],
+): Chart {
+  const best = new Map(
+    optimizers.map((optimizer) => {
+      const own = results.filter((result) => result.optimizer === optimizer);
+      return [optimizer, bestOfRates(own.flatMap(triedSettings))];
+    }),
+  );
+  const x = placesOf([...best.values()].map((rates) => [...rates.keys()]));
+  const series = optimizers.map((optimizer) => ({
+    ...lookOf(optimizer, optimizers),
+    label: optimizer,
+    values: x.map((lr) => {
+      const accuracy = best.get(optimizer)?.get(lr);
+      return accuracy === undefined ? null : 100 * accuracy;
+    }),
+  }));
+  const title = `Batch ${grouped(batchSize)}`;
+  return { title, unit: "held-out accuracy, %", xLabel: "rate", x, series, logX: true };
+}
+
+/** The highest accuracy at each rate; those that diverged are left out. */
+function bestOfRates(
+  tried: readonly { lr: number; accuracy: number | null }[],
+): ReadonlyMap<number, number> {
+  const best = new Map<number, number>();
+  for (const { lr, accuracy } of tried) {
+    if (accuracy !== null) best.set(lr, Math.max(accuracy, best.get(lr) ?? 0));
+  }
+  return best;
+}
+
 function setupSection({ training, grid }: SweepOptions): Section {
+  const rates = Object.entries(grid.rates).map(([name, own]) => `${name}=${own.join(",")}`);
   const options = {
     ...training,
     optimizer: grid.optimizers,
     batchSize: grid.batchSizes,
+    lr: rates,
     seeds: grid.seeds,
   };
   const rows = Object.entries(options).map(([name, value]: [string, unknown]) => [
@@ -232,7 +254,7 @@ function setupSection({ training, grid }: SweepOptions): Section {
 
 function find(
   best: readonly BestRate[],
-  optimizer: string,
+  optimizer: OptimizerName,
   batchSize: number,
 ): BestRate | undefined {
   return best.find((own) => own.optimizer === optimizer && own.batchSize === batchSize);
@@ -242,7 +264,7 @@ export function byCell(a: CellResult, b: CellResult): number {
   return (
     a.optimizer.localeCompare(b.optimizer) ||
     a.batchSize - b.batchSize ||
-    a.lr - b.lr ||
+    (a.lr ?? 0) - (b.lr ?? 0) ||
     a.seed - b.seed
   );
 }

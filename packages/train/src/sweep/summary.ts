@@ -1,9 +1,10 @@
 /** What a sweep found: summary.md and summary.html for people, summary.json for programs. */
 import { join } from "node:path";
+import { settingText } from "../describe.js";
 import { writeAtomically } from "../files.js";
-import type { OptimizerName } from "../optimizers.js";
+import type { OptimizerName } from "../optimizers/names.js";
 import { grouped, percent } from "../text.js";
-import { bestRates, ratesAt } from "./cells.js";
+import { bestRates, triedSettings } from "./cells.js";
 import type { BestRate, CellResult } from "./cells.js";
 import { accuracyText, byCell, seedsText, summaryHtml } from "./summary-page.js";
 import type { SweepOptions } from "./sweep-options.js";
@@ -28,7 +29,7 @@ export function writeSummary(
     [
       `Test accuracy at the best rate of each grid; ${seedsText(options)}.`,
       markdownTable(bestTable),
-      `The grid, with seed ${options.grid.seeds[0]!}: rate → test accuracy.`,
+      `What was tried with seed ${options.grid.seeds[0]!}: rate → held-out accuracy.`,
       markdownTable(gridTable),
     ].join("\n\n") + "\n",
   );
@@ -45,42 +46,31 @@ function tableOfBest({ grid }: SweepOptions, best: readonly BestRate[]): Table {
         const found = find(best, optimizer, batchSize);
         return found === undefined
           ? "diverged"
-          : `${accuracyText(found.accuracies)}, rate ${found.lr}`;
+          : `${accuracyText(found.accuracies)}, rate ${settingText(found)}${found.atEdge ? " (at the edge)" : ""}`;
       }),
     ]),
   };
 }
 
-/** A row for each optimizer and batch size, with all its rates. */
-function tableOfGrid(options: SweepOptions, results: readonly CellResult[]): Table {
-  const { grid } = options;
-  const cellText = (optimizer: OptimizerName, batchSize: number, lr: number): string => {
-    const result = results.find(
-      (candidate) =>
-        candidate.optimizer === optimizer &&
-        candidate.batchSize === batchSize &&
-        candidate.lr === lr &&
-        candidate.seed === grid.seeds[0],
-    );
-    const outcome = result === undefined ? "–" : outcomeOf(result);
-    return `${lr} → ${outcome}`;
-  };
-  return {
-    head: ["optimizer", "batch", "rates"],
-    rows: grid.optimizers.flatMap((optimizer) =>
-      grid.batchSizes.map((batchSize) => [
-        optimizer,
-        grouped(batchSize),
-        ratesAt(options, optimizer, batchSize)
-          .map((lr) => cellText(optimizer, batchSize, lr))
-          .join(", "),
-      ]),
-    ),
-  };
+/** A row for each optimizer and batch size, with all that was tried on held-out samples. */
+function tableOfGrid({ grid }: SweepOptions, results: readonly CellResult[]): Table {
+  const rows = grid.optimizers.flatMap((optimizer) =>
+    grid.batchSizes.map((batchSize) => [
+      optimizer,
+      grouped(batchSize),
+      results
+        .filter((result) => result.optimizer === optimizer && result.batchSize === batchSize)
+        .flatMap(triedSettings)
+        .toSorted((a, b) => a.lr - b.lr)
+        .map((tried) => `${settingText(tried)} → ${outcomeOf(tried.accuracy)}`)
+        .join(", "),
+    ]),
+  );
+  return { head: ["optimizer", "batch", "rates"], rows };
 }
 
-function outcomeOf({ testAccuracy }: CellResult): string {
-  return testAccuracy === null ? "diverged" : percent(testAccuracy);
+function outcomeOf(accuracy: number | null): string {
+  return accuracy === null ? "diverged" : percent(accuracy);
 }
 
 function find(

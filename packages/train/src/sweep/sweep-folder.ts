@@ -1,10 +1,13 @@
 /** The files of a sweep: sweep.json, results.jsonl, the cells that run, and the summary. */
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseObject } from "../check.js";
+import { checkText, parseObject } from "../check.js";
+import { readConfigFile } from "../config-file.js";
 import { UsageError, messageOf } from "../errors.js";
-import { writeAtomically } from "../files.js";
+import { appendLine, readIfThere, removePartials, writeAtomically, writing } from "../files.js";
+import { FolderLock } from "../folder-lock.js";
+import { takeNewFolder } from "../new-folder.js";
 import { cellKey } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
 import { checkSavedSweep } from "./sweep-options.js";
@@ -13,34 +16,62 @@ import type { SweepOptions } from "./sweep-options.js";
 const FORMAT = "layerwise-train.sweep";
 const VERSION = 1;
 
+/** A result is a few KB with its trials. */
+const MAX_RESULTS_BYTES = 2 ** 28;
+
 /** 5 s in all: a cell notices at once that nobody listens, and ends with its step. */
 const REMOVALS = 50;
 const REMOVAL_DELAY_MS = 100;
 
+/** What sweep.json says. */
+export interface SavedSweep {
+  readonly options: SweepOptions;
+  /** Of the data. */
+  readonly fingerprint: string;
+}
+
 export class SweepFolder {
   readonly path: string;
+  readonly #lock: FolderLock;
 
-  private constructor(path: string) {
+  private constructor(path: string, lock: FolderLock) {
     this.path = path;
+    this.#lock = lock;
   }
 
-  static create(path: string, { grid, training }: SweepOptions): SweepFolder {
-    try {
-      mkdirSync(path, { recursive: true });
-    } catch (error) {
-      throw new UsageError(`--out: ${path} can't be made: ${messageOf(error)}`);
+  /**
+   * Makes a folder for a new sweep, which this process owns until {@link unlock}.
+   *
+   * @throws UsageError when it holds anything, can't be written, or another process uses it
+   */
+  static create(path: string, { options, fingerprint }: SavedSweep): SweepFolder {
+    const config = { format: FORMAT, version: VERSION, ...options, fingerprint };
+    return takeNewFolder(path, (lock) => {
+      const folder = new SweepFolder(path, lock);
+      writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
+      return folder;
+    });
+  }
+
+  /**
+   * Opens the folder of a sweep, which this process owns until {@link unlock}.
+   *
+   * @throws UsageError when no sweep is there, or another process uses it
+   */
+  static open(path: string): SweepFolder {
+    if (!existsSync(join(path, "sweep.json"))) {
+      throw new UsageError(
+        `--resume: expected the folder of a sweep, got ${path}, which has no sweep.json`,
+      );
     }
-    const folder = new SweepFolder(path);
-    const config = { format: FORMAT, version: VERSION, grid, training };
-    writeAtomically(folder.configFile, `${JSON.stringify(config, null, 2)}\n`);
+    const folder = new SweepFolder(path, FolderLock.take(path));
+    removePartials(path);
     return folder;
   }
 
-  /** @throws UsageError when no sweep is there */
-  static open(path: string): SweepFolder {
-    const folder = new SweepFolder(path);
-    if (existsSync(folder.configFile)) return folder;
-    throw new UsageError(`--resume: ${path} has no sweep.json; allowed is the folder of a sweep`);
+  /** Lets other processes have the folder. */
+  unlock(): void {
+    this.#lock.release();
   }
 
   get configFile(): string {
@@ -56,8 +87,10 @@ export class SweepFolder {
    * a moment, and writes into its own.
    */
   createCellFolder(cell: Cell): string {
-    mkdirSync(this.#cellsFolder, { recursive: true });
-    return mkdtempSync(join(this.#cellsFolder, `${cellKey(cell)}-`));
+    return writing(this.#cellsFolder, () => {
+      mkdirSync(this.#cellsFolder, { recursive: true });
+      return mkdtempSync(join(this.#cellsFolder, `${cellKey(cell)}-`));
+    });
   }
 
   /** Removes what is left of cells: of each, results.jsonl has all that counts. */
@@ -78,13 +111,12 @@ export class SweepFolder {
     return join(this.path, "cells");
   }
 
-  readOptions(): SweepOptions {
-    const config = parseObject(this.configFile, readFileSync(this.configFile, "utf8"));
-    if (config.format !== FORMAT || config.version !== VERSION) {
-      throw new UsageError(`${this.configFile}: allowed is ${FORMAT}, version ${VERSION}`);
-    }
+  /** @throws UsageError when sweep.json is none of ours, or an option in it is wrong */
+  readConfig(): SavedSweep {
+    const config = readConfigFile(this.configFile, { format: FORMAT, version: VERSION });
     try {
-      return checkSavedSweep(config);
+      const fingerprint = checkText("fingerprint", config.fingerprint);
+      return { options: checkSavedSweep(config), fingerprint };
     } catch (error) {
       throw new UsageError(`${this.configFile}: ${messageOf(error)}`);
     }
@@ -92,17 +124,17 @@ export class SweepFolder {
 
   /** What was recorded; a last line without its end, which a kill can leave, is taken away. */
   readResults(): CellResult[] {
-    if (!existsSync(this.resultsFile)) return [];
-    const text = readFileSync(this.resultsFile, "utf8");
+    const text = readIfThere(this.resultsFile, MAX_RESULTS_BYTES)?.toString() ?? "";
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);
     if (whole !== text) writeAtomically(this.resultsFile, whole);
-    return whole
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => parseObject(this.resultsFile, line) as unknown as CellResult);
+    const lines = whole.split("\n").slice(0, -1);
+    return lines.map((line, index) => {
+      const result = parseObject(`${this.resultsFile}, line ${index + 1}`, line);
+      return result as unknown as CellResult;
+    });
   }
 
   addResult(result: CellResult): void {
-    appendFileSync(this.resultsFile, `${JSON.stringify(result)}\n`, { flush: true });
+    appendLine(this.resultsFile, JSON.stringify(result));
   }
 }

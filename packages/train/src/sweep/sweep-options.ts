@@ -1,25 +1,27 @@
 /** The options of a sweep: which optimizers, batch sizes, rates and seeds. */
 import { checkDistinct, checkInteger, checkList, checkNumber, checkObject } from "../check.js";
-import { defaultRate } from "../default-rates.js";
 import { UsageError } from "../errors.js";
-import type { OptimizerName } from "../optimizers.js";
-import { checkOptimizers, checkOptions } from "../options.js";
+import type { OptimizerName } from "../optimizers/names.js";
+import { AUTO, checkOptimizers, checkOptions } from "../options.js";
 import type { RawOptions } from "../options.js";
 
 /** What a sweep varies. */
 export interface Grid {
   readonly optimizers: readonly OptimizerName[];
   readonly batchSizes: readonly number[];
-  /** Rates of each optimizer at each batch size, which the keys are. */
-  readonly rates: Readonly<Partial<Record<OptimizerName, Readonly<Record<string, number[]>>>>>;
-  /** The rates are tried with the first; the best of them with all. */
+  /** Rates that are tried at every batch size; ["auto"]: searched at each. */
+  readonly rates: Readonly<Partial<Record<OptimizerName, readonly (number | typeof AUTO)[]>>>;
+  /** Rates are chosen with the first; the best of them runs with all. */
   readonly seeds: readonly number[];
 }
 
-export const DEFAULT_SWEEP_OPTIMIZERS: OptimizerName[] = ["sgd", "lars32bit", "lars8bit"];
+export const DEFAULT_SWEEP_OPTIMIZERS: OptimizerName[] = [
+  "sgd",
+  "sgd-nesterov+clip",
+  "adamw",
+  "lars8bit",
+];
 export const DEFAULT_BATCH_SIZES = [256, 1024, 4096, 8192, 16_384];
-/** Of the default rate at a batch size, where `--lr` says nothing. */
-const DEFAULT_RATE_FACTORS = [1 / 4, 1 / 2, 1, 2, 4];
 
 export interface SweepOptions {
   readonly grid: Grid;
@@ -28,32 +30,21 @@ export interface SweepOptions {
 }
 
 /** Options that a sweep sets in its cells. */
-const VARIED = ["optimizer", "batchSize", "lr", "seed", "seeds"];
+const VARIED = ["optimizer", "batchSize", "lr", "seed", "seeds", "holdOut"];
 
 /**
  * Checks the options of a sweep and those of the training runs in it.
  *
  * @param raw `lr` is a list of texts such as "sgd=0.1,0.2"
- * @param samples of the training set, which default rates depend on
  * @throws UsageError that names the option, the value and what is allowed
  */
-export function checkSweepOptions(raw: RawOptions, samples: number): SweepOptions {
+export function checkSweepOptions(raw: RawOptions): SweepOptions {
   const training = commonOptions(raw);
   const optimizers = checkOptimizers("--optimizer", raw.optimizer ?? DEFAULT_SWEEP_OPTIMIZERS);
-  const options = checkOptions({ ...training, optimizer: optimizers });
+  checkOptions({ ...training, optimizer: optimizers });
   const batchSizes = checkIntegers("--batch-size", raw.batchSize ?? DEFAULT_BATCH_SIZES, 1);
   const given = givenRates(raw.lr ?? [], optimizers);
-  const ratesOf = (optimizer: OptimizerName, batchSize: number): number[] => {
-    const middle = defaultRate(optimizer, options, { batchSize, samples });
-    return (
-      given.get(optimizer) ??
-      DEFAULT_RATE_FACTORS.map((factor) => Number((factor * middle).toPrecision(3)))
-    );
-  };
-  const rates = optimizers.map((optimizer) => [
-    optimizer,
-    Object.fromEntries(batchSizes.map((size) => [String(size), ratesOf(optimizer, size)])),
-  ]);
+  const rates = optimizers.map((name) => [name, given.get(name) ?? [AUTO]]);
   const seeds = checkIntegers("--seeds", raw.seeds ?? [1], 0);
   const grid = { optimizers, batchSizes, seeds, rates: Object.fromEntries(rates) as Grid["rates"] };
   return { grid, training };
@@ -70,15 +61,10 @@ export function checkSavedSweep(saved: Readonly<Record<string, unknown>>): Sweep
   const optimizers = checkOptimizers("grid: optimizers", grid.optimizers);
   const batchSizes = checkIntegers("grid: batchSizes", grid.batchSizes, 1);
   const allRates = checkObject("grid: rates", grid.rates);
-  const rates = optimizers.map((optimizer) => {
-    const own = checkObject(`grid: rates of ${optimizer}`, allRates[optimizer]);
-    return [
-      optimizer,
-      Object.fromEntries(
-        batchSizes.map((size) => [String(size), checkRates("grid: rates", own[String(size)])]),
-      ),
-    ];
-  });
+  const rates = optimizers.map((name) => [
+    name,
+    checkRates(`grid: rates of ${name}`, allRates[name]),
+  ]);
   checkOptions({ ...training, optimizer: optimizers });
   const seeds = checkIntegers("grid: seeds", grid.seeds, 0);
   return {
@@ -102,19 +88,24 @@ function checkIntegers(option: string, value: unknown, from: number): number[] {
   );
 }
 
-function checkRates(option: string, value: unknown): number[] {
-  const rates = checkList(option, value, (entry) =>
-    checkNumber(option, entry, { from: 0, above: true }),
+/** Rates in rising order, or "auto" alone. */
+function checkRates(option: string, value: unknown): (number | typeof AUTO)[] {
+  const entries = checkList(option, value, (entry) =>
+    entry === AUTO ? entry : checkNumber(option, entry, { from: 0, above: true }),
   );
-  return checkDistinct(option, rates).toSorted((a, b) => a - b);
+  const rates = entries.filter((entry) => entry !== AUTO);
+  if (rates.length === 0) return [AUTO];
+  if (rates.length === entries.length)
+    return checkDistinct(option, rates).toSorted((a, b) => a - b);
+  throw new UsageError(`${option}: expected rates or auto, got both`);
 }
 
-/** "0.1,0.2" for all optimizers; "sgd=0.1,0.2" and "lars32bit,lars8bit=2,3" for some. */
+/** "0.1,0.2" or "auto" for all optimizers; "sgd=0.1,0.2" and "lars32bit,lars8bit=2,3" for some. */
 function givenRates(
   value: unknown,
   optimizers: readonly OptimizerName[],
-): ReadonlyMap<OptimizerName, number[]> {
-  const rates = new Map<OptimizerName, number[]>();
+): ReadonlyMap<OptimizerName, (number | typeof AUTO)[]> {
+  const rates = new Map<OptimizerName, (number | typeof AUTO)[]>();
   for (const entry of value as string[]) {
     const [names, list] = entry.includes("=") ? entry.split("=") : [optimizers, entry];
     for (const name of checkOptimizers("--lr", names)) {

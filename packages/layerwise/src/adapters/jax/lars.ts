@@ -155,7 +155,7 @@ function resolveLars(options: LarsOptions): ResolvedLars {
   const given = checkObject("options", options);
   if (given.nonFinite === "throw") {
     throw new RangeError(
-      'nonFinite: expected "skip", got "throw": compiled code can\'t throw, state.skipped counts such steps',
+      'nonFinite: expected "skip", got "throw": compiled code can\'t throw; state.skipped counts such steps',
     );
   }
   const { lr, weightDecayMask = true, trustRatioMask = true, ...others } = options;

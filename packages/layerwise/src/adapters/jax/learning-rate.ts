@@ -50,7 +50,7 @@ export function rateAt(lr: number | ArraySchedule, count: np.Array): np.Array {
   const rate: unknown = lr(count);
   if (isArray(rate) && rate.size === 1) return rate.reshape([]).astype(np.float32);
   throw new TypeError(
-    `lr: expected a scalar array from the schedule, made from the step count, which is an array too, got ${shown(rate)}: wrap a schedule of numbers in tabulated(schedule, steps)`,
+    `lr: expected the schedule to return a scalar array computed from the step count, an array, got ${shown(rate)}: wrap a schedule of numbers in tabulated(schedule, steps)`,
   );
 }
 

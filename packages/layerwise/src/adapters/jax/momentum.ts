@@ -299,11 +299,11 @@ function traceValues(options: TraceOptions): Hyperparameters {
   const { momentum, decay, ...others } = options;
   if (momentum !== undefined && decay !== undefined) {
     throw new TypeError(
-      `trace: expected momentum or decay, two names of one number, got momentum ${shown(momentum)} and decay ${shown(decay)}`,
+      `trace: expected momentum or decay, two names for one number, got momentum ${shown(momentum)} and decay ${shown(decay)}`,
     );
   }
   if (momentum === undefined && decay === undefined) {
-    throw new TypeError("trace: momentum is missing: expected a number from 0 to below 1");
+    throw new TypeError("trace: momentum: expected a number in [0, 1), got none");
   }
   if (decay !== undefined) checkFraction("trace: decay", decay);
   return checkHyperparameters({ ...DEFAULTS, lr: 0, ...others, momentum: momentum ?? decay! });

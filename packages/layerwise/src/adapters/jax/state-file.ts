@@ -71,7 +71,7 @@ export function decodeState<Tree extends ArrayTree>(like: Tree, bytes: Uint8Arra
   const extra = [...tensors.keys()].find((name) => !names.includes(name));
   if (extra !== undefined) {
     throw new RangeError(
-      `decodeState: tensor ${shown(extra)}: expected none of this name, got one: the state is of other options or layers`,
+      `decodeState: tensor ${shown(extra)}: expected no tensor of this name, got one: the state belongs to other options or layers`,
     );
   }
   // Made when all is checked, so that a refusal leaves nothing behind.
@@ -110,7 +110,7 @@ function takenTensor({ name, dtype, shape }: Leaf, tensors: ReadonlyMap<string, 
   const tensor = tensors.get(name);
   if (tensor === undefined) {
     throw new RangeError(
-      `${what}: expected ${wanted}, got none: the state is of other options or layers`,
+      `${what}: expected ${wanted}, got none: the state belongs to other options or layers`,
     );
   }
   if (!(tensor.data instanceof types[dtype]) || tensor.shape.join() !== shape.join()) {

@@ -113,7 +113,7 @@ function weightsLike(
 export function requiredWeights(name: string, { weights }: FlatStep): readonly np.Array[] {
   if (weights !== null) return weights;
   throw new TypeError(
-    `${name}: params are missing: expected update(updates, state, params), as the weights count here`,
+    `${name}: expected update(updates, state, params), got no params: it needs the weights`,
   );
 }
 

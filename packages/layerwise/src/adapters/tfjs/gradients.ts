@@ -23,7 +23,7 @@ export function checkedGradients(tf: TensorFlow, gradients: unknown): Given[] {
   return entriesOf(gradients).flatMap(([name, gradient]) => {
     if (!Object.hasOwn(registeredVariables, name)) {
       throw new TypeError(
-        `applyGradients: expected names of tf.variable()s that exist, got ${shown(name)}: there is none, or it was disposed of`,
+        `applyGradients: expected names of tf.variable()s that exist, got ${shown(name)}: it does not exist, or was disposed`,
       );
     }
     if (seen.has(name)) {
@@ -57,7 +57,7 @@ function checkedGradient({ name, dtype, shape }: Variable, gradient: unknown): T
   }
   const tensor = gradient as Tensor;
   if (tensor.isDisposed) {
-    throw new TypeError(`${label}: gradient: expected a tensor, got one that was disposed of`);
+    throw new TypeError(`${label}: gradient: expected a tensor, got a disposed one`);
   }
   for (const [what, actual] of [
     ["dtype", dtype],

@@ -87,7 +87,7 @@ export class LoadedState {
     const begun =
       without.length === 0 ? "" : ` Without state began: ${without.map(described).join(", ")}.`;
     warn(
-      `loaded state is not in use, since no variable of its name and shape has made a step yet: ${waiting.map(described).join(", ")}.${begun} It waits for its variables, and is saved again.`,
+      `loaded state is unused, since no variable with its name and shape has stepped yet: ${waiting.map(described).join(", ")}.${begun} It is kept for those variables, and saved again.`,
     );
   }
 

@@ -164,7 +164,9 @@ function createClass(tf: TensorFlow, className: ClassName): object {
 
     set variableOptions(options: VariableOptions) {
       if (this.#slots.size > 0) {
-        throw new Error("variableOptions: can be set until the first step, not after it");
+        throw new Error(
+          "variableOptions: expected to be set before the first step, got a change after it",
+        );
       }
       this.#variableOptions = checkVariableOptions(options);
     }

@@ -1,0 +1,37 @@
+/** How the process ends: one line for what went wrong, and an exit code. */
+import { CommanderError } from "commander";
+import { TrainingError, UsageError, WriteError, messageOf } from "./errors.js";
+
+const NAME = "layerwise-train";
+const FAILED = 1;
+const UNUSABLE = 2;
+/** What a shell shows for a program that writes to a pipe without a reader: 128 + SIGPIPE. */
+const NO_READER = 141;
+/** Set to 1, it shows the stack of an error. */
+const DEBUG = "LAYERWISE_DEBUG";
+
+/** Prints what was thrown, unless it was before, and returns the exit code. */
+export function endWith(error: unknown): number {
+  if (process.env[DEBUG] === "1" && error instanceof Error) console.error(error.stack);
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : UNUSABLE;
+  if (error instanceof TrainingError) return FAILED;
+  if (error instanceof UsageError || error instanceof WriteError) {
+    console.error(`${NAME}: ${error.message}`);
+    return error instanceof UsageError ? UNUSABLE : FAILED;
+  }
+  const [firstLine = ""] = messageOf(error).split("\n");
+  console.error(`${NAME}: unexpected error: ${firstLine}; ${DEBUG}=1 shows where`);
+  return FAILED;
+}
+
+/** Ends the process for errors that no promise hands on, among them those of the output. */
+export function endOnStrayErrors(): void {
+  process.on("uncaughtException", (error) => process.exit(endWith(error)));
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      // A reader that has what it wanted, such as head, is no failure: nothing is said.
+      if (error.code === "EPIPE") process.exit(NO_READER);
+      process.exit(endWith(new WriteError(`output: ${error.message}`, { cause: error })));
+    });
+  }
+}

@@ -1,0 +1,31 @@
+/** The optimizers that are compared, by name. */
+
+/** What makes the step. `lars` and `lars32bit` are the same run; both names are bitsandbytes'. */
+export const RULES = ["sgd", "sgd-nesterov", "adamw", "lars", "lars8bit", "lars32bit"] as const;
+
+export type Rule = (typeof RULES)[number];
+
+/** Follows the rule of an optimizer whose gradients are limited to a norm that is found with its rate. */
+const CLIPPED = "+clip";
+
+export type OptimizerName = Rule | `${Rule}${typeof CLIPPED}`;
+
+export const OPTIMIZERS: readonly OptimizerName[] = [
+  ...RULES,
+  ...RULES.map((rule) => `${rule}${CLIPPED}` as const),
+];
+
+/** sgd+clip → sgd. */
+export function ruleOf(name: OptimizerName): Rule {
+  return RULES.find((rule) => rule === name || `${rule}${CLIPPED}` === name)!;
+}
+
+/** Whether the name asks for a limit of the gradients' norm. */
+export function isClipped(name: OptimizerName): boolean {
+  return name.endsWith(CLIPPED);
+}
+
+/** Whether layers have trust ratios. */
+export function isLars(name: OptimizerName): boolean {
+  return ruleOf(name).startsWith("lars");
+}

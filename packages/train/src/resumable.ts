@@ -1,0 +1,36 @@
+/** Work that can be stopped and gone on with: a run or a sweep. */
+import { constants } from "node:os";
+import { WriteError } from "./errors.js";
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/**
+ * Does some work. A signal ends the process with its conventional exit code (Ctrl-C: 130), and a file that can't be
+ * written ends the work; both say how to go on.
+ *
+ * @param command goes on with the work
+ */
+export async function resumable(command: string, work: () => Promise<void>): Promise<void> {
+  const goOn = `go on with: ${command}`;
+  const stop = (signal: NodeJS.Signals): void => {
+    // Listeners come in their order: the terminal is as it was, and the folder free, before this line.
+    process.once("exit", () => {
+      console.error(`stopped by ${signal}; ${goOn}`);
+    });
+    process.exit(128 + constants.signals[signal]);
+  };
+  for (const signal of SIGNALS) process.on(signal, stop);
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof WriteError)) throw error;
+    throw new WriteError(`${error.message}; ${goOn}`, { cause: error });
+  } finally {
+    for (const signal of SIGNALS) process.removeListener(signal, stop);
+  }
+}
+
+/** A path as a shell takes it. */
+export function shellWord(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}

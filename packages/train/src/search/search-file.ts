@@ -1,0 +1,103 @@
+/** search.json: the trials of a run's searches, so that a search that was stopped goes on. */
+import { checkChoice, checkInteger, checkNumber, checkObject, parseObject } from "../check.js";
+import { UsageError } from "../errors.js";
+import { readIfThere, writeAtomically } from "../files.js";
+import { OPTIMIZERS } from "../optimizers/names.js";
+import type { OptimizerName } from "../optimizers/names.js";
+import type { Setting } from "../optimizers/options.js";
+import type { RateSearch, Trial } from "./rate-search.js";
+
+const FORMAT = "layerwise-train.search";
+const VERSION = 1;
+/** A trial is about 200 bytes. */
+const MAX_BYTES = 2 ** 24;
+
+/** A search as far as it has come. */
+export interface SavedSearch extends Omit<RateSearch, "chosen"> {
+  /** null: it goes on, or every trial diverged. */
+  readonly chosen: Setting | null;
+  readonly done: boolean;
+}
+
+export class SearchFile {
+  readonly #file: string;
+  readonly #searches = new Map<OptimizerName, SavedSearch>();
+
+  /** @throws UsageError when the file is damaged */
+  constructor(file: string) {
+    this.#file = file;
+    const bytes = readIfThere(file, MAX_BYTES);
+    if (bytes === null) return;
+    const saved = parseObject(file, bytes.toString());
+    if (saved.format !== FORMAT || saved.version !== VERSION || !Array.isArray(saved.searches)) {
+      throw new UsageError(`${file}: expected ${FORMAT}, version ${VERSION}, got something else`);
+    }
+    for (const search of saved.searches.map((value) => checkedSearch(file, value))) {
+      this.#searches.set(search.optimizer, search);
+    }
+  }
+
+  /** All searches that found a setting, in the order in which they were made. */
+  get found(): RateSearch[] {
+    return [...this.#searches.values()].flatMap(({ done, chosen, ...search }) =>
+      done && chosen !== null ? [{ ...search, chosen }] : [],
+    );
+  }
+
+  get(optimizer: OptimizerName): SavedSearch | null {
+    return this.#searches.get(optimizer) ?? null;
+  }
+
+  write(search: SavedSearch): void {
+    this.#searches.set(search.optimizer, search);
+    const content = { format: FORMAT, version: VERSION, searches: [...this.#searches.values()] };
+    writeAtomically(this.#file, `${JSON.stringify(content, null, 2)}\n`);
+  }
+}
+
+function checkedSearch(file: string, value: unknown): SavedSearch {
+  const search = checkObject(`${file}: searches`, value);
+  const optimizer = checkChoice(`${file}: optimizer`, search.optimizer, OPTIMIZERS);
+  const what = `${file}: ${optimizer}`;
+  if (!Array.isArray(search.trials)) {
+    throw new UsageError(
+      `${what}: trials: expected an array, got ${JSON.stringify(search.trials)}`,
+    );
+  }
+  return {
+    optimizer,
+    heldOut: checkInteger(`${what}: heldOut`, search.heldOut, { from: 1, to: 2 ** 31 }),
+    trials: search.trials.map((trial) => checkedTrial(`${what}: trials`, trial)),
+    chosen: search.chosen === null ? null : checkedSetting(`${what}: chosen`, search.chosen),
+    atEdge: search.atEdge === true,
+    seconds: checkNumber(`${what}: seconds`, search.seconds, { from: 0 }),
+    done: search.done === true,
+  };
+}
+
+function checkedTrial(what: string, value: unknown): Trial {
+  const trial = checkObject(what, value);
+  const whole = (name: string): number =>
+    checkInteger(`${what}: ${name}`, trial[name], { from: 0, to: 2 ** 31 });
+  const score = (name: string): number | null =>
+    trial[name] === null ? null : checkNumber(`${what}: ${name}`, trial[name], { from: 0 });
+  return {
+    ...checkedSetting(what, trial),
+    rung: whole("rung"),
+    batchSize: whole("batchSize"),
+    steps: whole("steps"),
+    loss: score("loss"),
+    accuracy: score("accuracy"),
+  };
+}
+
+/** @throws UsageError unless the value has a rate and a limit of the gradients' norm, or null for none */
+export function checkedSetting(what: string, value: unknown): Setting {
+  const { lr, maxGradNorm } = checkObject(what, value);
+  const positive = { from: 0, above: true };
+  return {
+    lr: checkNumber(`${what}: lr`, lr, positive),
+    maxGradNorm:
+      maxGradNorm === null ? null : checkNumber(`${what}: maxGradNorm`, maxGradNorm, positive),
+  };
+}
