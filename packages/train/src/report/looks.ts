@@ -43,7 +43,7 @@ export function lookOf(optimizer: OptimizerName, optimizers: readonly OptimizerN
 
 /** Widths of lines that may lie on each other: the first is the widest. */
 export function widthOf(index: number, count: number): number {
-  const step = Math.min(2.5, 7 / Math.max(1, count - 1));
+  const step = Math.min(2.5, 5 / Math.max(1, count - 1));
   return 2 + (count - 1 - index) * step;
 }
 

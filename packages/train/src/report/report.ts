@@ -132,7 +132,7 @@ function rateText(settings: Settings, name: OptimizerName): string {
 }
 
 function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): string {
-  const rows = runs.map(({ name, epochs, steps, lastEpoch, seconds }) => {
+  const rows = runs.map(({ name, steps, lastEpoch, seconds }) => {
     const gradients = median(steps.values.map(({ gradientMs }) => gradientMs));
     const optimizer = median(steps.values.map(({ optimizerMs }) => optimizerMs));
     const ofEpoch =
@@ -158,7 +158,6 @@ function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): str
     return [
       swatch(`optimizer-${placeOf(name)}`, name),
       ...[rate, ...ofEpoch, ...times].map(escapeHtml),
-      String(epochs.count),
       duration(seconds),
     ];
   });
@@ -175,7 +174,6 @@ function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): str
       "gradients, ms",
       "optimizer, ms",
       "its share",
-      "epochs",
       "time",
     ],
     rows,

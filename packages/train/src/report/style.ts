@@ -57,7 +57,7 @@ nav a { display: inline-block; padding: 3px 0; }
 .table { margin: 12px 0; overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--card); }
 .table:focus-visible, button:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { padding: 7px 14px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: 7px 11px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--muted); font-weight: 600; font-size: 13px; }
 th:first-child, .text { text-align: left; }
@@ -80,7 +80,7 @@ figcaption { margin-bottom: 8px; font-weight: 650; }
 .legend button[aria-pressed="false"] { color: var(--muted); text-decoration: line-through; }
 .legend button[aria-pressed="false"] svg { opacity: 0.35; }
 .legend svg { flex: none; }
-.legend .value { min-width: 3.4em; color: var(--muted); font-variant-numeric: tabular-nums; }
+.legend .value { flex: none; min-width: 3.4em; color: var(--muted); font-variant-numeric: tabular-nums; }
 @media (min-width: 601px) { .legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); } }
 details { margin-top: 4px; font-size: 13px; }
 summary { display: inline-block; padding: 2px 0; color: var(--muted); cursor: pointer; }

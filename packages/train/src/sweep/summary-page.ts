@@ -1,6 +1,7 @@
 /** summary.html: what a sweep found, as a page. */
 import { settingText } from "../describe.js";
 import type { OptimizerName } from "../optimizers/names.js";
+import type { Setting } from "../optimizers/options.js";
 import { optionName } from "../options.js";
 import { placesOf } from "../report/chart.js";
 import type { Chart, Section } from "../report/chart.js";
@@ -131,7 +132,9 @@ function rateChart(options: SweepOptions, best: readonly BestRate[]): Chart {
       title: "Best rate",
       unit: "",
       value: ({ lr }) => lr,
-      range: ({ plateau }) => plateau,
+      // A search tells it from its shortest runs: the best rate may lie beside it.
+      range: ({ lr, plateau }) =>
+        plateau !== null && plateau[0] <= lr && lr <= plateau[1] ? plateau : null,
     }),
     logY: true,
   };
@@ -189,7 +192,7 @@ function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): S
   return {
     id: "rates",
     heading: "How much the rate matters",
-    note: `What was tried with seed ${grid.seeds[0]!}, scored on held-out training samples: the test set takes no part in a choice. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point. Where the norm of gradients was limited too, points are the best of all limits.`,
+    note: `What was tried with seed ${grid.seeds[0]!}, scored on held-out training samples: the test set takes no part in a choice. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point. Where the norm of gradients was limited, the points are those of the best limit.`,
     charts,
     html: `<details><summary>All ${grouped(results.length)} runs</summary>${htmlTable({ label: "All runs", head, rows })}</details>`,
   };
@@ -219,15 +222,19 @@ function triedChart(
   return { title, unit: "held-out accuracy, %", xLabel: "rate", x, series, logX: true };
 }
 
-/** The highest accuracy at each rate; those that diverged are left out. */
+/** Accuracy at each rate, with the limit of the best; those that diverged are left out. */
 function bestOfRates(
-  tried: readonly { lr: number; accuracy: number | null }[],
+  tried: readonly (Setting & { accuracy: number | null })[],
 ): ReadonlyMap<number, number> {
-  const best = new Map<number, number>();
-  for (const { lr, accuracy } of tried) {
-    if (accuracy !== null) best.set(lr, Math.max(accuracy, best.get(lr) ?? 0));
-  }
-  return best;
+  const known = tried.flatMap(({ accuracy, ...setting }) =>
+    accuracy === null ? [] : [{ ...setting, accuracy }],
+  );
+  const [best] = known.toSorted((a, b) => b.accuracy - a.accuracy);
+  return new Map(
+    known
+      .filter(({ maxGradNorm }) => maxGradNorm === best?.maxGradNorm)
+      .map(({ lr, accuracy }) => [lr, accuracy]),
+  );
 }
 
 function setupSection({ training, grid }: SweepOptions): Section {
