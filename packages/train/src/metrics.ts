@@ -1,14 +1,26 @@
 /** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
-import { closeSync, constants, existsSync, fsyncSync, fstatSync, ftruncateSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  writeSync,
+} from "node:fs";
 import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
 import { checkConfusion } from "./confusion.js";
 import type { Confusion } from "./confusion.js";
-import { UsageError } from "./errors.js";
-import { openFile, writeFully, writing } from "./files.js";
+import { UsageError, messageOf } from "./errors.js";
 import { readLines } from "./lines.js";
 import { OPTIMIZERS } from "./optimizers/names.js";
 import type { OptimizerName } from "./optimizers/names.js";
+
+/** The gradient noise scale, smoothed over the last steps; see `gradientNoise` of layerwise. */
+export interface NoiseMetrics extends GradientNoise {
+  layers: { name: string; scale: number | null }[];
+}
 
 /** One step of an optimizer. */
 export interface StepMetrics {
@@ -24,13 +36,8 @@ export interface StepMetrics {
   gradientMs: number;
   optimizerMs: number;
   layers: LayerReport[];
-  /** Smoothed over the last steps; null where a batch is one micro-batch. */
+  /** null when the batch is a single micro-batch. */
   noise: NoiseMetrics | null;
-}
-
-/** The gradient noise scale; see `gradientNoise` of layerwise. */
-export interface NoiseMetrics extends GradientNoise {
-  layers: { name: string; scale: number | null }[];
 }
 
 /** One epoch of an optimizer. */
@@ -47,7 +54,7 @@ export interface EpochMetrics {
   seconds: number;
   samplesPerSecond: number;
   stateBytes: number;
-  /** What the evaluated samples of each class were taken for. Runs of version 0.1 have none. */
+  /** What the test samples of each class were taken for. Runs of version 0.1 have none. */
   confusion?: Confusion;
 }
 
@@ -65,30 +72,18 @@ export type Metrics = StepMetrics | EpochMetrics | FailureMetrics;
 /** The longest line: a step of more than 10,000 layers. */
 const MAX_LINE_BYTES = 2 ** 24;
 
-/** An open metrics.jsonl, to which lines are added. Its methods throw WriteErrors. */
+/** An open metrics.jsonl, to which lines are added. */
 export class MetricsFile {
   readonly #file: string;
   readonly #descriptor: number;
   #length: number;
 
-  /**
-   * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
-   * @throws UsageError when the file has fewer
-   */
+  /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
   constructor(file: string, length: number) {
     this.#file = file;
-    this.#length = length;
-    this.#descriptor = writing(file, () => openFile(file, constants.O_RDWR | constants.O_CREAT));
-    const { size } = fstatSync(this.#descriptor);
-    if (size < length) {
-      closeSync(this.#descriptor);
-      throw new UsageError(
-        `${file}: expected the ${length} bytes that a checkpoint goes with, got ${size}`,
-      );
-    }
-    writing(file, () => {
-      ftruncateSync(this.#descriptor, length);
-    });
+    this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
+    this.#length = Math.min(length, fstatSync(this.#descriptor).size);
+    ftruncateSync(this.#descriptor, this.#length);
   }
 
   /** Bytes written so far. */
@@ -96,23 +91,35 @@ export class MetricsFile {
     return this.#length;
   }
 
+  /** @throws UsageError when the line can't be written, for example on a full disk */
   add(metrics: Metrics): void {
     const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
-    writing(this.#file, () => {
-      writeFully(this.#descriptor, line, this.#length);
+    this.#attempt(() => {
+      for (let written = 0; written < line.length;) {
+        const left = line.length - written;
+        written += writeSync(this.#descriptor, line, written, left, this.#length + written);
+      }
     });
     this.#length += line.length;
   }
 
   /** Returns when everything is on the disk. */
   sync(): void {
-    writing(this.#file, () => {
+    this.#attempt(() => {
       fsyncSync(this.#descriptor);
     });
   }
 
   close(): void {
     closeSync(this.#descriptor);
+  }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      throw new UsageError(`${this.#file}: can't be written: ${messageOf(error)}`);
+    }
   }
 }
 

@@ -63,14 +63,16 @@ export interface TrainingPlan {
  * @throws UsageError when they do not go together
  */
 export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
-  const samples = trainingSamples(options, dataset);
-  const completed = completeOptions(options, samples);
-  const { batchSize, epochs, warmupEpochs } = completed;
+  const all = dataset.train.labels.length;
+  const samples = options.holdOut ? all - heldOutCount(all) : all;
+  const batchSize = options.batchSize ?? defaultBatchSize(samples);
   if (batchSize > samples) {
     throw new UsageError(
       `--batch-size: expected ${samples} or less, the samples of the training set, got ${batchSize}`,
     );
   }
+  const epochs = options.epochs ?? Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
+  const warmupEpochs = options.warmupEpochs ?? defaultWarmup(epochs);
   if (warmupEpochs >= epochs) {
     throw new UsageError(
       `--warmup-epochs: expected less than ${epochs} epochs, got ${warmupEpochs}`,
@@ -84,29 +86,10 @@ export function makePlan(options: TrainOptions, dataset: Dataset): Plan {
   };
   checkModel(model);
   return {
-    options: completed,
+    options: { ...options, batchSize, epochs, warmupEpochs },
     model,
     stepsPerEpoch: Math.ceil(samples / batchSize),
     fingerprint: fingerprint(dataset),
-  };
-}
-
-/** Samples that are trained with. */
-export function trainingSamples({ holdOut }: TrainOptions, { train }: Dataset): number {
-  const all = train.labels.length;
-  return holdOut ? all - heldOutCount(all) : all;
-}
-
-/** Fills in the defaults that depend on the number of training samples. */
-export function completeOptions(options: TrainOptions, samples: number): CompleteOptions {
-  const fitting = Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH));
-  const fewest = Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
-  const epochs = options.epochs ?? fewest;
-  return {
-    ...options,
-    batchSize: options.batchSize ?? Math.max(1, fitting),
-    epochs,
-    warmupEpochs: options.warmupEpochs ?? epochs * WARMUP_PART,
   };
 }
 
@@ -120,4 +103,18 @@ export function trainingPlan(
   const warmupSteps = Math.round(warmupEpochs * stepsPerEpoch);
   const length = { batchSize, epochs, stepsPerEpoch, warmupSteps };
   return { optimizer, setting, step: options, model, init, seed, schedule, ...length };
+}
+
+/** @param samples of the training set */
+export function defaultBatchSize(samples: number): number {
+  return Math.max(1, Math.min(DEFAULT_BATCH_SIZE, Math.floor(samples / MIN_STEPS_PER_EPOCH)));
+}
+
+/** @param samples of the training set */
+export function defaultEpochs(samples: number): number {
+  return Math.max(DEFAULT_EPOCHS, Math.ceil(MIN_SAMPLES_SEEN / samples));
+}
+
+export function defaultWarmup(epochs: number): number {
+  return epochs * WARMUP_PART;
 }

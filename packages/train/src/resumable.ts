@@ -9,8 +9,12 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
  * written ends the work; both say how to go on.
  *
  * @param command goes on with the work
+ * @returns what the work returns
  */
-export async function resumable(command: string, work: () => Promise<void>): Promise<void> {
+export async function resumable<Result>(
+  command: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
   const goOn = `go on with: ${command}`;
   const stop = (signal: NodeJS.Signals): void => {
     // Listeners come in their order: the terminal is as it was, and the folder free, before this line.
@@ -21,7 +25,7 @@ export async function resumable(command: string, work: () => Promise<void>): Pro
   };
   for (const signal of SIGNALS) process.on(signal, stop);
   try {
-    await work();
+    return await work();
   } catch (error) {
     if (!(error instanceof WriteError)) throw error;
     throw new WriteError(`${error.message}; ${goOn}`, { cause: error });

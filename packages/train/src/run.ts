@@ -20,7 +20,8 @@ import { writeReport } from "./report/report.js";
 import { shownLayers } from "./report/shown-layers.js";
 import { resumable, shellWord } from "./resumable.js";
 import { RunFolder } from "./run-folder.js";
-import { RunHistory } from "./run-history.js";
+import { historyOf } from "./run-history.js";
+import type { RunHistory } from "./run-history.js";
 import { findSetting } from "./search/find-settings.js";
 import { SearchFile } from "./search/search-file.js";
 import { settingSource } from "./search/settings.js";
@@ -73,15 +74,15 @@ function settingsWithoutSearch(plan: Plan): Settings {
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
   const { plan, folder } = run;
-  const history = new RunHistory(shownLayers(plan.model));
   const command = `layerwise-train --resume ${shellWord(folder.path)}`;
+  let history: RunHistory;
   try {
-    await resumable(command, async () => {
+    history = await resumable(command, async () => {
       console.log(describeRun(run, run.dataset, folder.path));
-      await searchAndTrain(run, workers, history);
-      reportOn(run, history);
+      const done = await searchAndTrain(run, workers);
       console.log(`report: ${folder.reportFile}`);
-      if (plan.options.optimizer.length > 1) printResults(plan, history);
+      if (plan.options.optimizer.length > 1) printResults(plan, done);
+      return done;
     });
   } finally {
     folder.unlock();
@@ -90,11 +91,11 @@ export async function executeRun(run: Run, workers: number): Promise<void> {
   if (failure !== undefined) throw new TrainingError(failure.message);
 }
 
-async function searchAndTrain(run: Run, workers: number, history: RunHistory): Promise<void> {
+async function searchAndTrain(run: Run, workers: number): Promise<RunHistory> {
   const { plan, dataset, folder } = run;
   // What may refuse a damaged folder comes before the pool: its threads would outlive the error.
   const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
-  for (const line of readMetrics(folder.metricsFile)) history.add(line);
+  const history = historyOf(readMetrics(folder.metricsFile), shownLayers(plan.model));
   const searches = new SearchFile(folder.searchFile);
   const pool = new GradientPool({
     dataset,
@@ -110,6 +111,8 @@ async function searchAndTrain(run: Run, workers: number, history: RunHistory): P
     const names = plan.options.optimizer.filter((optimizer) => !failed.has(optimizer));
     for (const name of names) await findMissing(name, parts);
     for (const name of names) await trainWith(name, parts);
+    report(parts);
+    return history;
   } finally {
     log.stop();
     metrics.close();
@@ -183,7 +186,7 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
         metrics.sync();
         const progress = { ...training.position, metricsBytes: metrics.length };
         folder.writeCheckpoint(name, training.checkpoint(), progress);
-        reportOn(run, history);
+        report(parts);
       },
     });
     log.end();
@@ -203,11 +206,15 @@ function fail(
   failure: Omit<FailureMetrics, "kind" | "optimizer">,
   { metrics, history }: RunParts,
 ): void {
-  const line: FailureMetrics = { kind: "failed", optimizer, ...failure };
   console.error(failure.message);
+  const line: FailureMetrics = { kind: "failed", optimizer, ...failure };
   metrics.add(line);
   history.add(line);
   metrics.sync();
+}
+
+function report({ run, searches, history }: RunParts): void {
+  writeReport({ ...run, searches: searches.found }, history);
 }
 
 /** Metrics up to the newest checkpoint; training goes on from there and writes the rest anew. */
@@ -216,11 +223,6 @@ function metricsToKeep({ plan, folder }: Run): number {
     (name) => folder.readCheckpoint(name)?.progress.metricsBytes ?? 0,
   );
   return Math.max(...lengths);
-}
-
-function reportOn(run: Run, history: RunHistory): void {
-  const searches = new SearchFile(run.folder.searchFile).found;
-  writeReport({ ...run, searches }, history);
 }
 
 function printResults(plan: Plan, history: RunHistory): void {

@@ -235,7 +235,7 @@ export class Training {
   }
 
   #epochMetrics(score: Score, test: Evaluation, seconds: number): EpochMetrics {
-    const { batchSize, stepsPerEpoch, optimizer, model } = this.#plan;
+    const { batchSize, stepsPerEpoch, optimizer } = this.#plan;
     const samples = Math.min(this.#lane.order.length, batchSize * stepsPerEpoch);
     const { epoch, step } = this.#position;
     return {
@@ -250,7 +250,7 @@ export class Training {
       seconds,
       samplesPerSecond: samples / seconds,
       stateBytes: this.#optimizer.stateBytes,
-      confusion: countConfusion(this.#lane.labels, test.predictions, model.classes),
+      confusion: countConfusion(this.#lane.labels, test.predictions, this.#plan.model.classes),
     };
   }
 

@@ -1,19 +1,27 @@
 /** Versions of what computes: results belong to them. */
+import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-
-const require = createRequire(import.meta.url);
-/** It exports no package.json. */
-const jaxFolder = join(dirname(require.resolve("@jax-js/jax")), "..");
-
-function versionOf(file: string): string {
-  const { version } = require(file) as { version: string };
-  return version;
-}
+import { fileURLToPath } from "node:url";
 
 export const VERSIONS: Readonly<Record<string, string>> = {
-  "layerwise-train": versionOf("../package.json"),
-  layerwise: versionOf("layerwise/package.json"),
-  "jax-js": versionOf(join(jaxFolder, "package.json")),
+  "layerwise-train": versionAbove(fileURLToPath(import.meta.url), "layerwise-train"),
+  layerwise: versionOf("layerwise"),
+  "jax-js": versionOf("@jax-js/jax"),
   "Node.js": process.versions.node,
 };
+
+function versionOf(name: string): string {
+  return versionAbove(createRequire(import.meta.url).resolve(name), name);
+}
+
+/** A package need not export its package.json: it is looked for above one of its files. */
+function versionAbove(file: string, name: string): string {
+  const folder = dirname(file);
+  const manifest = join(folder, "package.json");
+  if (existsSync(manifest)) {
+    const parsed = JSON.parse(readFileSync(manifest, "utf8")) as Record<string, unknown>;
+    if (parsed.name === name && typeof parsed.version === "string") return parsed.version;
+  }
+  return folder === file ? "unknown" : versionAbove(folder, name);
+}

@@ -76,8 +76,8 @@ export class GradientPool {
     };
     const { part, rows } = arrays.evaluation;
     const labels = Uint16Array.from(rows, (row) => dataset[part].labels[row]!);
-    const parts = { lane: this.#opened++, labels, microBatch, workers: this.#workers };
-    return new GradientLane(arrays, parts);
+    const lane = this.#opened++;
+    return new GradientLane(arrays, { lane, microBatch, workers: this.#workers, labels });
   }
 
   /** Worker threads. */
@@ -96,27 +96,32 @@ function sharedRows(rows: Int32Array): Int32Array<SharedArrayBuffer> {
   return shared;
 }
 
+/** What a lane has of its pool. */
+interface LaneParts {
+  readonly lane: number;
+  readonly microBatch: number;
+  readonly workers: WorkerThreads;
+  /** The class of each sample that is evaluated. */
+  readonly labels: Uint16Array;
+}
+
 /** One model's weights, samples and sums; close it when the model is trained. */
 export class GradientLane {
   /** Rows of the training set, in the order in which batches take them: write it before an epoch. */
   readonly order: Int32Array;
   /** How many samples {@link evaluate} scores. */
   readonly evaluated: number;
-  /** Their classes. */
-  readonly labels: Uint16Array;
+  readonly #labels: Uint16Array;
   readonly #arrays: LaneArrays;
   readonly #lane: number;
   readonly #microBatch: number;
   readonly #workers: WorkerThreads;
   #weightsVersion = 0;
 
-  constructor(
-    arrays: LaneArrays,
-    parts: { lane: number; labels: Uint16Array; microBatch: number; workers: WorkerThreads },
-  ) {
+  constructor(arrays: LaneArrays, parts: LaneParts) {
     this.order = arrays.order;
     this.evaluated = arrays.evaluation.rows.length;
-    this.labels = parts.labels;
+    this.#labels = parts.labels;
     this.#arrays = arrays;
     this.#lane = parts.lane;
     this.#microBatch = parts.microBatch;
@@ -169,16 +174,23 @@ export class GradientLane {
   /** Loss, right answers and predictions over the rows that are evaluated. */
   async evaluate(): Promise<Evaluation> {
     const pieces = this.#pieces({ begin: 0, end: this.evaluated });
-    const scores = new Array<Score>(pieces.length);
-    const predictions = new Uint16Array(this.evaluated);
+    const scores = new Array<Evaluation>(pieces.length);
     let done = 0;
     await this.#forEach("evaluate", pieces, (piece, score) => {
       scores[piece] = score;
-      predictions.set(score.predictions, pieces[piece]!.begin);
       done++;
       return done + this.#arrays.slots.length;
     });
+    const predictions = new Uint16Array(this.evaluated);
+    scores.forEach((score, piece) => {
+      predictions.set(score.predictions, pieces[piece]!.begin);
+    });
     return { ...totalScore(scores), predictions };
+  }
+
+  /** The class of each sample that is evaluated. */
+  get labels(): Uint16Array {
+    return this.#labels;
   }
 
   close(): void {

@@ -21,7 +21,6 @@ import { setupSection } from "./setup-section.js";
 
 /** What a report is about. */
 export interface ReportedRun extends PlannedRun {
-  /** Those that found a rate. */
   readonly searches: readonly RateSearch[];
   readonly dataset: Dataset;
   readonly folder: Pick<RunFolder, "reportFile">;
@@ -34,7 +33,7 @@ export function writeReport(run: ReportedRun, history: RunHistory): void {
 
 /** The page; its size depends on the model and the optimizers, not on how long the run was. */
 export function reportHtml(run: ReportedRun, history: RunHistory): string {
-  const { plan, settings, dataset } = run;
+  const { plan, dataset } = run;
   const runs = plan.options.optimizer.map((name) => history.of(name));
   const begun = runs.filter(({ steps }) => steps.count > 0);
   return htmlPage({
@@ -43,7 +42,7 @@ export function reportHtml(run: ReportedRun, history: RunHistory): string {
     facts: factsOf(plan),
     failures: history.failures.map(({ message }) => message),
     notes: identicalRuns(begun),
-    summary: `${cards(run, runs)}${resultTable(settings, runs)}`,
+    summary: `${cards(run, runs)}${resultTable(run.settings, runs)}`,
     sections: [
       ...(begun.length === 0 ? [] : trainingSections(run, begun)),
       setupSection(run, dataset),
@@ -108,7 +107,10 @@ function identicalRuns(runs: readonly OptimizerHistory[]): string[] {
     });
 }
 
-function cards({ plan, settings }: ReportedRun, runs: readonly OptimizerHistory[]): string {
+function cards(
+  { settings, plan: { options } }: ReportedRun,
+  runs: readonly OptimizerHistory[],
+): string {
   const items = runs.map(({ name, lastEpoch, failure, seconds }) => {
     const more = [
       rateText(settings, name),
@@ -116,8 +118,8 @@ function cards({ plan, settings }: ReportedRun, runs: readonly OptimizerHistory[
       duration(seconds),
     ];
     if (failure !== null) more.push(`failed at step ${failure.step}`);
-    else if (lastEpoch?.epoch !== plan.options.epochs) {
-      more.push(`epoch ${lastEpoch?.epoch ?? 0} of ${plan.options.epochs}`);
+    else if (lastEpoch?.epoch !== options.epochs) {
+      more.push(`epoch ${lastEpoch?.epoch ?? 0} of ${options.epochs}`);
     }
     const value = lastEpoch === null ? "–" : percent(lastEpoch.testAccuracy);
     return `<li style="--swatch:var(--optimizer-${placeOf(name)})"><p class="name">${escapeHtml(name)}</p><p class="value">${value}</p><p class="more">${escapeHtml(more.join(" · "))}</p></li>`;
@@ -125,10 +127,9 @@ function cards({ plan, settings }: ReportedRun, runs: readonly OptimizerHistory[
   return `<ul class="cards" aria-label="Test accuracy of each optimizer">${items.join("")}</ul>`;
 }
 
-/** "rate 0.4", also before it is found. */
 function rateText(settings: Settings, name: OptimizerName): string {
   const setting = settings[name];
-  return setting === undefined ? "no rate yet" : `rate ${settingText(setting)}`;
+  return setting === undefined ? "no rate" : `rate ${settingText(setting)}`;
 }
 
 function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): string {
@@ -153,11 +154,9 @@ function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): str
             optimizer.toFixed(2),
             percent(optimizer / (gradients + optimizer)),
           ];
-    const setting = settings[name];
-    const rate = setting === undefined ? "–" : settingText(setting);
     return [
       swatch(`optimizer-${placeOf(name)}`, name),
-      ...[rate, ...ofEpoch, ...times].map(escapeHtml),
+      ...[rateText(settings, name).replace("rate ", ""), ...ofEpoch, ...times].map(escapeHtml),
       duration(seconds),
     ];
   });

@@ -3,8 +3,6 @@ import { availableParallelism, cpus, totalmem } from "node:os";
 import { featureCount } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
 import { settingText } from "../describe.js";
-import { ruleOf } from "../optimizers/names.js";
-import type { OptimizerName } from "../optimizers/names.js";
 import {
   DEFAULT_ADAMW_DECAY,
   DEFAULT_MOMENTUM,
@@ -12,7 +10,7 @@ import {
   DEFAULT_WEIGHT_DECAY,
 } from "../optimizers/options.js";
 import { checkOptions, optionName } from "../options.js";
-import { completeOptions, trainingSamples } from "../plan.js";
+import { defaultBatchSize, defaultEpochs, defaultWarmup } from "../plan.js";
 import type { PlannedRun } from "../plan.js";
 import { grouped } from "../text.js";
 import { VERSIONS } from "../versions.js";
@@ -42,8 +40,7 @@ export function textTable(label: string, rows: readonly (readonly string[])[]): 
 }
 
 /** What an option means where it has no value of its own. */
-function unsetText({ plan, settings }: PlannedRun, name: string): string {
-  const { options } = plan;
+function unsetText({ plan: { options }, settings }: PlannedRun, name: string): string {
   const ofPreset = options.preset === null ? null : `the preset’s (${options.preset})`;
   switch (name) {
     case "lr":
@@ -53,15 +50,13 @@ function unsetText({ plan, settings }: PlannedRun, name: string): string {
     case "momentum":
       return ofPreset ?? String(DEFAULT_MOMENTUM);
     case "weightDecay":
-      return [ofPreset ?? String(DEFAULT_WEIGHT_DECAY), ...adamwDecay(options.optimizer)].join(
-        ", ",
-      );
+      return ofPreset ?? `${DEFAULT_WEIGHT_DECAY}, adamw ${DEFAULT_ADAMW_DECAY}`;
     case "trustCoefficient":
       return options.preset === null && options.maxUnorm === null
         ? String(DEFAULT_TRUST_COEFFICIENT)
         : "not used";
-    case "maxGradNorm":
     case "maxUnorm":
+    case "maxGradNorm":
     case "percentileClipping":
       return "off";
     case "preset":
@@ -73,19 +68,16 @@ function unsetText({ plan, settings }: PlannedRun, name: string): string {
   }
 }
 
-function adamwDecay(optimizers: readonly OptimizerName[]): string[] {
-  const isUsed = optimizers.some((name) => ruleOf(name) === "adamw");
-  return isUsed ? [`adamw ${DEFAULT_ADAMW_DECAY}`] : [];
-}
-
 function optionRows(run: PlannedRun, dataset: Dataset): string[][] {
   const { options } = run.plan;
-  const samples = trainingSamples(options, dataset);
-  const given = { model: options.model, epochs: options.epochs };
+  const samples = dataset.train.labels.length;
+  const epochs = defaultEpochs(samples);
   const defaults: Readonly<Record<string, unknown>> = {
-    ...completeOptions(checkOptions(given), samples),
-    epochs: completeOptions(checkOptions({}), samples).epochs,
+    ...checkOptions({ model: options.model }),
     model: checkOptions({}).model,
+    epochs,
+    warmupEpochs: defaultWarmup(options.epochs),
+    batchSize: defaultBatchSize(samples),
   };
   return Object.entries(options).map(([name, value]: [string, unknown]) => {
     const text = value === null ? unsetText(run, name) : textOf(value);
@@ -120,6 +112,7 @@ function machineRows(): string[][] {
   const processors = cpus();
   return [
     ...Object.entries(VERSIONS),
+    ["V8", process.versions.v8],
     ["CPU", processors[0]?.model.trim() ?? "unknown"],
     ["cores", String(availableParallelism())],
     ["memory", `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],

@@ -105,15 +105,6 @@ export function testedCells(options: SweepOptions, results: readonly CellResult[
   });
 }
 
-/** What a result says of rates on held-out samples: its own trials, the shortest runs, or itself. */
-export function triedSettings(
-  result: CellResult,
-): (Setting & { readonly accuracy: number | null })[] {
-  if (result.searched) return result.trials.filter(({ rung }) => rung === 0);
-  const { lr, maxGradNorm, holdOut, heldOutAccuracy } = result;
-  return holdOut && lr !== null ? [{ lr, maxGradNorm, accuracy: heldOutAccuracy }] : [];
-}
-
 /** The settings that were chosen: by the cells' own searches, else by the accuracy on held-out samples. */
 export function bestRates({ grid }: SweepOptions, results: readonly CellResult[]): BestRate[] {
   return grid.optimizers.flatMap((optimizer) =>
@@ -126,7 +117,7 @@ export function bestRates({ grid }: SweepOptions, results: readonly CellResult[]
         .filter((result) => result.lr === lr && !result.holdOut && !result.diverged)
         .toSorted((a, b) => a.seed - b.seed);
       const accuracies = tested.map(({ testAccuracy }) => testAccuracy!);
-      const range = chosen.searched ? rangeOfSearch(chosen) : rangeOfGrid(chosen, own);
+      const range = rangeOf(chosen, triedSettings(own, optimizer, batchSize));
       return [{ optimizer, batchSize, lr, maxGradNorm, accuracies, ...range }];
     }),
   );
@@ -147,26 +138,35 @@ function bestHeldOut(results: readonly CellResult[]): CellResult | undefined {
     .toSorted((a, b) => b.heldOutAccuracy! - a.heldOutAccuracy! || a.lr! - b.lr!)[0];
 }
 
-type RateRange = Pick<BestRate, "atEdge" | "plateau">;
+/** A setting and its score on held-out samples; null: diverged. */
+export type TriedSetting = Setting & { readonly accuracy: number | null };
 
-function rangeOfGrid({ lr }: CellResult, results: readonly CellResult[]): RateRange {
-  const grid = results
-    .filter(({ holdOut }) => holdOut)
-    .map((result) => ({ lr: result.lr!, accuracy: result.heldOutAccuracy }))
+/**
+ * All that was tried for an optimizer at a batch size, by rate: the cells of a grid, or the first rung of a search,
+ * whose runs are equally short.
+ */
+export function triedSettings(
+  results: readonly CellResult[],
+  optimizer: OptimizerName,
+  batchSize: number,
+): TriedSetting[] {
+  return results
+    .filter((result) => isOf(result, optimizer, batchSize))
+    .flatMap(({ searched, trials, holdOut, lr, maxGradNorm, heldOutAccuracy }) => {
+      if (searched) return trials.filter(({ rung }) => rung === 0);
+      return holdOut && lr !== null ? [{ lr, maxGradNorm, accuracy: heldOutAccuracy }] : [];
+    })
     .toSorted((a, b) => a.lr - b.lr);
-  const atEdge = grid.length > 1 && (grid[0]!.lr === lr || grid.at(-1)!.lr === lr);
-  return { atEdge, plateau: plateauOf(grid) };
 }
 
-/** Of the shortest trials, which try every rate; where limits were tried too, of the best one's. */
-function rangeOfSearch({ trials, atEdge }: CellResult): RateRange {
-  const first = trials.filter(({ rung, accuracy }) => rung === 0 && accuracy !== null);
-  const best = first.toSorted((a, b) => b.accuracy! - a.accuracy!)[0];
-  if (best === undefined) return { atEdge, plateau: null };
-  const ladder = trials
-    .filter(({ rung, maxGradNorm }) => rung === 0 && maxGradNorm === best.maxGradNorm)
-    .toSorted((a, b) => a.lr - b.lr);
-  return { atEdge, plateau: plateauOf(ladder) };
+type RateRange = Pick<BestRate, "atEdge" | "plateau">;
+
+function rangeOf(chosen: CellResult, tried: readonly TriedSetting[]): RateRange {
+  // Where limits were tried too, the rates of the best one.
+  const best = tried.toSorted((a, b) => (b.accuracy ?? 0) - (a.accuracy ?? 0))[0];
+  const ladder = tried.filter(({ maxGradNorm }) => maxGradNorm === best?.maxGradNorm);
+  const isEnd = ladder.length > 1 && [ladder[0]!.lr, ladder.at(-1)!.lr].includes(chosen.lr!);
+  return { atEdge: chosen.searched ? chosen.atEdge : isEnd, plateau: plateauOf(ladder) };
 }
 
 /** @param tried rates in rising order; null: diverged */

@@ -1,7 +1,5 @@
 /** summary.html: what a sweep found, as a page. */
 import { settingText } from "../describe.js";
-import type { OptimizerName } from "../optimizers/names.js";
-import type { Setting } from "../optimizers/options.js";
 import { optionName } from "../options.js";
 import { placesOf } from "../report/chart.js";
 import type { Chart, Section } from "../report/chart.js";
@@ -31,7 +29,7 @@ export function summaryHtml(options: SweepOptions, { best, results }: Found): st
   return htmlPage({
     subject: "layerwise-train sweep",
     heading: headingOf(options, best),
-    facts: `${grid.optimizers.length} optimizers × ${grid.batchSizes.length} batch sizes, each at its best rate · test accuracy, ${seedsText(options)}`,
+    facts: `${grid.optimizers.length} optimizers × ${grid.batchSizes.length} batch sizes, each at its best rate · ${seedsText(options)}`,
     failures: [],
     notes: [],
     summary: bestTable(options, { best, results }),
@@ -39,7 +37,7 @@ export function summaryHtml(options: SweepOptions, { best, results }: Found): st
       {
         id: "scaling",
         heading: "How far the batch can be scaled",
-        note: `At the best rate of each optimizer and batch size.${grid.seeds.length === 1 ? "" : " Points of accuracy are means over the seeds, and their bars reach from the lowest to the highest."} The bar of a rate is its plateau: rates whose held-out accuracy is within a point of the best.`,
+        note: `At the best rate of each optimizer and batch size.${grid.seeds.length === 1 ? "" : " Points are means over the seeds, bars reach from the lowest to the highest."}`,
         charts: [accuracyChart(options, best), rateChart(options, best)],
       },
       ratesSection(options, results),
@@ -82,12 +80,9 @@ function headingOf({ grid }: SweepOptions, best: readonly BestRate[]): string {
 /** A row for each batch size and optimizer. */
 function bestTable({ grid }: SweepOptions, { best, results }: Found): string {
   const columns: Column[] = [
-    { head: "rate", cell: (own) => `${settingText(own)}${own.atEdge ? ", at the edge" : ""}` },
-    {
-      head: "plateau of rates",
-      cell: ({ plateau }) => (plateau === null ? "–" : `${plateau[0]} to ${plateau[1]}`),
-    },
+    { head: "rate", cell: (found) => settingText(found) },
     { head: "test accuracy", cell: ({ accuracies }) => accuracyText(accuracies) },
+    { head: "plateau", cell: plateauText },
     {
       head: "state",
       cell: ({ optimizer, batchSize, lr }) => {
@@ -116,10 +111,17 @@ function bestTable({ grid }: SweepOptions, { best, results }: Found): string {
   });
 }
 
+/** The range of rates that lose less than a point, and whether a better one may lie beyond. */
+function plateauText({ plateau, atEdge }: BestRate): string {
+  const edge = atEdge ? "; the best lies at the edge" : "";
+  return plateau === null ? "–" : `${plateau[0]}–${plateau[1]}${edge}`;
+}
+
 function accuracyChart(options: SweepOptions, best: readonly BestRate[]): Chart {
   return batchChart(options, best, {
     title: "Test accuracy",
     unit: "%",
+    // A best rate of held-out samples may diverge on all of them.
     value: ({ accuracies }) => (accuracies.length === 0 ? null : 100 * mean(accuracies)),
     range: ({ accuracies }) =>
       accuracies.length < 2 ? null : [100 * Math.min(...accuracies), 100 * Math.max(...accuracies)],
@@ -132,9 +134,7 @@ function rateChart(options: SweepOptions, best: readonly BestRate[]): Chart {
       title: "Best rate",
       unit: "",
       value: ({ lr }) => lr,
-      // A search tells it from its shortest runs: the best rate may lie beside it.
-      range: ({ lr, plateau }) =>
-        plateau !== null && plateau[0] <= lr && lr <= plateau[1] ? plateau : null,
+      range: () => null,
     }),
     logY: true,
   };
@@ -169,81 +169,60 @@ function batchChart(
   return { title, unit, xLabel: "batch size", x, series, logX: true, xTicks: x };
 }
 
-/** How much the rate matters: accuracy over the rate, at each batch size. */
+/** How much the rate matters: held-out accuracy over the rate, at each batch size. */
 function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): Section {
-  const charts = placesOf([grid.batchSizes]).map((batchSize) =>
-    triedChart(
-      grid.optimizers,
-      batchSize,
-      results.filter((result) => result.batchSize === batchSize),
-    ),
-  );
-  const rows = results
-    .toSorted(byCell)
-    .map(({ optimizer, batchSize, lr, maxGradNorm, seed, heldOutAccuracy, testAccuracy }) => [
-      escapeHtml(optimizer),
-      grouped(batchSize),
-      lr === null ? "–" : settingText({ lr, maxGradNorm }),
-      String(seed),
-      heldOutAccuracy === null ? "–" : percent(heldOutAccuracy),
-      testAccuracy === null ? "–" : percent(testAccuracy),
-    ]);
-  const head = ["optimizer", "batch", "rate", "seed", "held-out accuracy", "test accuracy"];
+  const charts = placesOf([grid.batchSizes]).map((batchSize): Chart => {
+    const tried = grid.optimizers.map((optimizer) =>
+      triedSettings(results, optimizer, batchSize).filter(({ accuracy }) => accuracy !== null),
+    );
+    const x = placesOf(tried.map((own) => own.map(({ lr }) => lr)));
+    return {
+      title: `Batch ${grouped(batchSize)}`,
+      unit: "held-out accuracy, %",
+      xLabel: "rate",
+      x,
+      series: grid.optimizers.map((optimizer, index) => {
+        const own = tried[index]!;
+        // Limits have other rates: the best of all would jump between them.
+        const best = own.toSorted((a, b) => b.accuracy! - a.accuracy!)[0];
+        const ofLimit = own.filter(({ maxGradNorm }) => maxGradNorm === best?.maxGradNorm);
+        const at = new Map(ofLimit.map(({ lr, accuracy }) => [lr, 100 * accuracy!]));
+        const values = x.map((lr) => at.get(lr) ?? null);
+        return { ...lookOf(optimizer, grid.optimizers), label: optimizer, values };
+      }),
+      logX: true,
+    };
+  });
   return {
     id: "rates",
     heading: "How much the rate matters",
-    note: `What was tried with seed ${grid.seeds[0]!}, scored on held-out training samples: the test set takes no part in a choice. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point. Where the norm of gradients was limited, the points are those of the best limit.`,
+    note: `Accuracy on held-out training samples over the rate, with seed ${grid.seeds[0]!}. Searched rates are those of equally short runs, whose best rate may differ from that of a whole run. Where limits of the gradients' norm were tried too, the rates are those of the best limit. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point.`,
     charts,
-    html: `<details><summary>All ${grouped(results.length)} runs</summary>${htmlTable({ label: "All runs", head, rows })}</details>`,
+    html: `<details><summary>All ${grouped(results.length)} results</summary>${resultsTable(results)}</details>`,
   };
 }
 
-function triedChart(
-  optimizers: readonly OptimizerName[],
-  batchSize: number,
-  results: readonly CellResult[],
-): Chart {
-  const best = new Map(
-    optimizers.map((optimizer) => {
-      const own = results.filter((result) => result.optimizer === optimizer);
-      return [optimizer, bestOfRates(own.flatMap(triedSettings))];
-    }),
-  );
-  const x = placesOf([...best.values()].map((rates) => [...rates.keys()]));
-  const series = optimizers.map((optimizer) => ({
-    ...lookOf(optimizer, optimizers),
-    label: optimizer,
-    values: x.map((lr) => {
-      const accuracy = best.get(optimizer)?.get(lr);
-      return accuracy === undefined ? null : 100 * accuracy;
-    }),
-  }));
-  const title = `Batch ${grouped(batchSize)}`;
-  return { title, unit: "held-out accuracy, %", xLabel: "rate", x, series, logX: true };
-}
-
-/** Accuracy at each rate, with the limit of the best; those that diverged are left out. */
-function bestOfRates(
-  tried: readonly (Setting & { accuracy: number | null })[],
-): ReadonlyMap<number, number> {
-  const known = tried.flatMap(({ accuracy, ...setting }) =>
-    accuracy === null ? [] : [{ ...setting, accuracy }],
-  );
-  const [best] = known.toSorted((a, b) => b.accuracy - a.accuracy);
-  return new Map(
-    known
-      .filter(({ maxGradNorm }) => maxGradNorm === best?.maxGradNorm)
-      .map(({ lr, accuracy }) => [lr, accuracy]),
-  );
+function resultsTable(results: readonly CellResult[]): string {
+  const text = (accuracy: number | null): string => (accuracy === null ? "–" : percent(accuracy));
+  const rows = results
+    .toSorted(byCell)
+    .map(({ optimizer, batchSize, lr, maxGradNorm, seed, diverged, ...result }) => [
+      escapeHtml(optimizer),
+      grouped(batchSize),
+      lr === null ? "none" : settingText({ lr, maxGradNorm }),
+      String(seed),
+      diverged ? "diverged" : text(result.heldOutAccuracy),
+      text(result.testAccuracy),
+    ]);
+  const head = ["optimizer", "batch", "rate", "seed", "held-out accuracy", "test accuracy"];
+  return htmlTable({ label: "All results", head, rows });
 }
 
 function setupSection({ training, grid }: SweepOptions): Section {
-  const rates = Object.entries(grid.rates).map(([name, own]) => `${name}=${own.join(",")}`);
   const options = {
     ...training,
     optimizer: grid.optimizers,
     batchSize: grid.batchSizes,
-    lr: rates,
     seeds: grid.seeds,
   };
   const rows = Object.entries(options).map(([name, value]: [string, unknown]) => [
@@ -261,7 +240,7 @@ function setupSection({ training, grid }: SweepOptions): Section {
 
 function find(
   best: readonly BestRate[],
-  optimizer: OptimizerName,
+  optimizer: string,
   batchSize: number,
 ): BestRate | undefined {
   return best.find((own) => own.optimizer === optimizer && own.batchSize === batchSize);

@@ -21,16 +21,16 @@ export function writeSummary(
 ): void {
   const best = bestRates(options, results);
   const bestTable = tableOfBest(options, best);
-  const gridTable = tableOfGrid(options, results);
+  const triedTable = tableOfTried(options, results);
   const json = { ...options, best, results: results.toSorted(byCell) };
   writeAtomically(join(path, "summary.json"), `${JSON.stringify(json, null, 2)}\n`);
   writeAtomically(
     join(path, "summary.md"),
     [
-      `Test accuracy at the best rate of each grid; ${seedsText(options)}.`,
+      `Test accuracy at the best rate; ${seedsText(options)}.`,
       markdownTable(bestTable),
-      `What was tried with seed ${options.grid.seeds[0]!}: rate → held-out accuracy.`,
-      markdownTable(gridTable),
+      `What was tried with seed ${options.grid.seeds[0]!}: rate → held-out accuracy. Rates that are searched are tried in short runs.`,
+      markdownTable(triedTable),
     ].join("\n\n") + "\n",
   );
   writeAtomically(join(path, "summary.html"), summaryHtml(options, { best, results }));
@@ -46,22 +46,19 @@ function tableOfBest({ grid }: SweepOptions, best: readonly BestRate[]): Table {
         const found = find(best, optimizer, batchSize);
         return found === undefined
           ? "diverged"
-          : `${accuracyText(found.accuracies)}, rate ${settingText(found)}${found.atEdge ? " (at the edge)" : ""}`;
+          : `${accuracyText(found.accuracies)}, rate ${settingText(found)}${found.atEdge ? " (at the edge of what was tried)" : ""}`;
       }),
     ]),
   };
 }
 
 /** A row for each optimizer and batch size, with all that was tried on held-out samples. */
-function tableOfGrid({ grid }: SweepOptions, results: readonly CellResult[]): Table {
+function tableOfTried({ grid }: SweepOptions, results: readonly CellResult[]): Table {
   const rows = grid.optimizers.flatMap((optimizer) =>
     grid.batchSizes.map((batchSize) => [
       optimizer,
       grouped(batchSize),
-      results
-        .filter((result) => result.optimizer === optimizer && result.batchSize === batchSize)
-        .flatMap(triedSettings)
-        .toSorted((a, b) => a.lr - b.lr)
+      triedSettings(results, optimizer, batchSize)
         .map((tried) => `${settingText(tried)} → ${outcomeOf(tried.accuracy)}`)
         .join(", "),
     ]),
