@@ -136,7 +136,7 @@ export default defineConfig(
   },
   {
     // Vitest's asymmetric matchers (expect.any and its like) are typed `any`.
-    files: ["packages/*/test/**/*.ts", "integration/*/test/**/*.ts"],
+    files: ["packages/*/test/**/*.{ts,mjs}", "integration/*/test/**/*.ts"],
     rules: {
       "@typescript-eslint/no-unsafe-assignment": "off",
     },

@@ -6,25 +6,28 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const budgets = {
-  // 14.6 KB on one thread. Threads (workers, jobs, the pool) cost 1.6 KB, the 8-bit loops that decode in
-  // place, and halve the time of an 8-bit step, 0.9 KB; loops of eight elements a turn without Nesterov's
-  // arithmetic, 0.48 instead of 0.74 ns an element to apply in the cache, 0.9 KB; a second, unshared memory for
-  // arrays from outside, which with larger batches takes their time from
-  // 3.1 to 2.0 times that of a step inside on one thread, from 4.2 to 1.6 times on two, 0.9 KB; encoding a block of codes
-  // while the next is applied, 0.9 instead of 1.1 ns an element out of memory, 0.1 KB. Memory with owners, constant-time
-  // allocation, threads that start late and end, and fall-backs with a warning, 2.2 KB; checks of all arguments and of
-  // loaded state, 1.3 KB.
-  index: 22_800,
+  // 14.6 KB on one thread. On top of that:
+  // - threads (workers, jobs, the pool): 1.6 KB
+  // - 8-bit loops that decode in place, which halve the time of an 8-bit step: 0.9 KB
+  // - loops of eight elements per iteration without Nesterov's arithmetic (0.48 instead of 0.74 ns per element to apply, in
+  //   the cache): 0.9 KB
+  // - a second, unshared memory and larger batches for arrays from outside (from 3.1 to 2.0 times a step inside on one
+  //   thread, from 4.2 to 1.6 times on two): 0.9 KB
+  // - encoding a block of codes while the next is applied (0.9 instead of 1.1 ns per element from memory): 0.1 KB
+  // - memory with owners, constant-time allocation, threads that start late and end, fallbacks with a warning: 2.2 KB
+  // - checks of all arguments and of loaded state: 1.3 KB
+  // - the gradient noise scale: 0.2 KB
+  index: 23_000,
   quantization: 5_000,
   checkpoint: 5_000,
   // The core, whose kernels optimizerFor runs (22.7 KB), the transformations (9.8 KB), and their states as safetensors
-  // (1.9 KB); without jax-js, which is a peer. A page that uses lars alone loads 9.4 KB. GPUs have sums of their own, which
-  // make a step over 10 million parameters take 0.81 of the time that it took without; deciding for all layers at once
-  // makes one over 161 small layers take half the time on wasm; checks that refuse a state of other options take 1 KB.
+  // (1.9 KB); without jax-js, which is a peer. A page that uses only lars loads 9.4 KB. Separate sums for GPUs make a step
+  // over 10 million parameters take 0.81 of the time. Deciding for all layers at once halves a step over 161 small
+  // layers on wasm. Checks for states of other options take 1 KB.
   jax: 34_400,
-  // The core, which it runs on (22.7 KB), and 21 KB of adapter. Shaders for WebGPU are 5 KB of it, which make a
-  // step 1.6 times as fast as TensorFlow.js' momentum there; shaders for WebGL 7 KB, with which a step
-  // over 335,114 parameters takes 10 ms, where tensor operations took 128.
+  // The core, which it runs on (22.7 KB), and 21 KB of adapter. 5 KB of it are shaders for WebGPU, with which a
+  // step is 1.6 times as fast as TensorFlow.js' momentum there; 7 KB are shaders for WebGL, with which a step
+  // over 335,114 parameters takes 10 ms instead of 128 with tensor operations.
   tfjs: 43_700,
 };
 

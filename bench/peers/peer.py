@@ -173,16 +173,27 @@ PEERS = [
 rivals = {}
 
 
+def described(module):
+    """A module with its version. Without its compiled library bitsandbytes quantizes in slow tensor operations."""
+    version = f"{module} {importlib.import_module(module).__version__}"
+    if module != "bitsandbytes":
+        return version
+    from bitsandbytes import cextension
+
+    is_mock = isinstance(cextension.lib, cextension.ErrorHandlerMockBNBNativeLibrary)
+    return f"{version} without its compiled library" if is_mock else version
+
+
 def load(sizes, weights, gradients):
     bounds = np.cumsum(sizes)[:-1]
     parts = [np.split(np.fromfile(path, np.float32), bounds) for path in (weights, gradients)]
     found, missing = [], []
     for name, rule, bits, module, create in PEERS:
         try:
-            version = importlib.import_module(module).__version__
+            version = described(module)
             rivals[name] = create(*parts)
             rivals[name].reset()
-            found.append({"name": name, "rule": rule, "bits": bits, "version": f"{module} {version}"})
+            found.append({"name": name, "rule": rule, "bits": bits, "version": version})
         except Exception as error:
             missing.append({"name": name, "reason": f"{type(error).__name__}: {error}"})
     return {"rivals": found, "missing": missing}

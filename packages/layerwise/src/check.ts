@@ -1,6 +1,6 @@
-/** Checks of values from outside. Every error names the option, what was expected and what came. */
+/** Checks of values from outside. Every error names the option, what was expected, and the value. */
 
-/** Longer texts and shapes are cut in messages: they may come from files. */
+/** Longer texts and shapes are truncated in messages, because they may come from files. */
 const MOST_CHARACTERS = 200;
 const MOST_SIZES = 12;
 
@@ -50,7 +50,7 @@ export function refusal(name: string, value: unknown, expected: string): string 
   return `${name}: expected ${expected}, got ${shown(value)}`;
 }
 
-/** @throws TypeError if `value` is no number, RangeError if `accepts` refuses it */
+/** @throws TypeError if `value` is not a number, RangeError if `accepts` returns false */
 export function checkNumber(
   name: string,
   value: unknown,
@@ -194,7 +194,7 @@ export function checkNames(
 type NumberArray = Float32Array | Float64Array | Uint8Array;
 
 /**
- * Whether an array has so many elements now. By its bytes: V8 before 12 (Node 20) reads a stale `length` of a detached array
+ * Whether an array has this many elements now. It compares bytes, because V8 before 12 (Node 20) reads a stale `length` of a detached array
  * in optimized code that has seen resizable arrays too.
  */
 export function hasLength(array: NumberArray, length: number): boolean {

@@ -1,3 +1,3 @@
-/** Optimizer state, and tensors beside it, as safetensors bytes. */
+/** Optimizer state, together with other tensors, as safetensors bytes. */
 export { decodeCheckpoint, encodeCheckpoint } from "./state/checkpoint.js";
 export type { Checkpoint, CheckpointExtras, CheckpointTensor } from "./state/checkpoint.js";

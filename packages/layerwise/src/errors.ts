@@ -1,6 +1,6 @@
-/** Errors of a step, beside the TypeErrors and RangeErrors of wrong options. */
+/** Errors of a step, in addition to the TypeErrors and RangeErrors of wrong options. */
 
-/** A gradient had a NaN or an infinite element. No weight, state, count or history was changed. */
+/** A gradient has a NaN or infinite element. Weights, state, counts and histories are unchanged. */
 export class NonFiniteGradientError extends Error {
   override readonly name = "NonFiniteGradientError";
   /** The first layer with such an element: its name, or its position. */

@@ -1,4 +1,4 @@
-/** Block-wise 8-bit quantisation: the state of `LARS8bit`, for use on any array. */
+/** Block-wise 8-bit quantization: the state of `LARS8bit`, for use on any array. */
 export { BLOCK_SIZE, createDynamicMap } from "./state/codebook.js";
 export { dequantizeBlockwise, quantizeBlockwise } from "./state/blockwise.js";
 export type { QuantizedBlocks } from "./state/blockwise.js";

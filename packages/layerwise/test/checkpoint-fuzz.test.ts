@@ -110,7 +110,12 @@ const mutations: [string, Mutate, RegExp[]][] = [
   [
     "splices",
     spliced,
-    [/file: expected at least 8 bytes/, /the file is truncated/, /after the last tensor/, /first byte/],
+    [
+      /file: expected at least 8 bytes/,
+      /the file is truncated/,
+      /after the last tensor/,
+      /first byte/,
+    ],
   ],
   [
     "the header's text",

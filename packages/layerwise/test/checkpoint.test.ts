@@ -499,7 +499,10 @@ describe("what is no checkpoint is refused", () => {
     for (let length = good.length - 1; length >= 0; length -= length > good.length - 40 ? 1 : 97) {
       expect(() => decodeCheckpoint(good.slice(0, length))).toThrow(RangeError);
     }
-    expectRefused(good.slice(0, -1), /expected to end in the file, got 1 bytes beyond its end: the file is truncated/);
+    expectRefused(
+      good.slice(0, -1),
+      /expected to end in the file, got 1 bytes beyond its end: the file is truncated/,
+    );
   });
 
   it("bytes behind the last tensor", () => {

@@ -1,6 +1,7 @@
 /** A run and its searches in words, for the log. */
 import type { Dataset } from "./data/dataset.js";
 import { elementCount, layerSizes, parametersOf } from "./models/parameters.js";
+import { samePairs } from "./optimizers/names.js";
 import type { Setting } from "./optimizers/options.js";
 import type { Plan, PlannedRun, Settings } from "./plan.js";
 import type { RateSearch, Trial } from "./search/rate-search.js";
@@ -22,6 +23,10 @@ export function describeRun(
     `model: ${options.model}${sizes}, ${grouped(weights)} parameters`,
     `batch ${grouped(options.batchSize)}, ${options.epochs} epochs of ${stepsPerEpoch} steps; seed ${options.seed}`,
     ...ratesLines(plan, settings),
+    ...samePairs(options.optimizer).map(
+      ([name, other]) =>
+        `note: ${name} and ${other} are two names of one optimizer: both get the same result`,
+    ),
     `run: ${path}`,
   ].join("\n");
 }

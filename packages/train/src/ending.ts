@@ -16,12 +16,16 @@ export function endWith(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : UNUSABLE;
   if (error instanceof TrainingError) return FAILED;
   if (error instanceof UsageError || error instanceof WriteError) {
-    console.error(`${NAME}: ${error.message}`);
+    console.error(`${NAME}: ${oneLine(error.message)}`);
     return error instanceof UsageError ? UNUSABLE : FAILED;
   }
-  const [firstLine = ""] = messageOf(error).split("\n");
-  console.error(`${NAME}: unexpected error: ${firstLine}; ${DEBUG}=1 shows where`);
+  console.error(`${NAME}: unexpected error: ${oneLine(messageOf(error))}; ${DEBUG}=1 shows where`);
   return FAILED;
+}
+
+/** Without control characters: messages quote files, which can hold line ends and what moves a terminal's cursor. */
+function oneLine(message: string): string {
+  return message.replace(/\p{Cc}+/gu, " ");
 }
 
 /** Ends the process for errors that no promise hands on, among them those of the output. */

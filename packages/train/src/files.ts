@@ -26,7 +26,16 @@ const PARTIAL = ".partial";
 export function openFile(file: string, flags: number = O_RDONLY): number {
   // Windows has no such flag, nor FIFOs among its files.
   const nonBlocking = (O_NONBLOCK as number | undefined) ?? 0;
-  const descriptor = openSync(file, flags | nonBlocking, 0o666);
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, flags | nonBlocking, 0o666);
+  } catch (error) {
+    // Only for writing: what is there can be opened for reading.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EISDIR") throw new UsageError(`${file}: expected a file, got a folder`);
+    if (code === "ENXIO") throw new UsageError(`${file}: expected a file, got a FIFO`);
+    throw error;
+  }
   const stats = fstatSync(descriptor);
   if (stats.isFile()) return descriptor;
   closeSync(descriptor);

@@ -1,18 +1,11 @@
 /** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, constants, existsSync, fsyncSync, ftruncateSync, readSync } from "node:fs";
 import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
 import { checkConfusion } from "./confusion.js";
 import type { Confusion } from "./confusion.js";
-import { UsageError, messageOf } from "./errors.js";
+import { UsageError } from "./errors.js";
+import { openFile, writeFully, writing } from "./files.js";
 import { readLines } from "./lines.js";
 import { OPTIMIZERS } from "./optimizers/names.js";
 import type { OptimizerName } from "./optimizers/names.js";
@@ -78,12 +71,23 @@ export class MetricsFile {
   readonly #descriptor: number;
   #length: number;
 
-  /** @param length bytes to keep; what a killed run wrote after its last checkpoint goes */
+  /**
+   * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
+   * @throws UsageError when these are no lines of the file
+   */
   constructor(file: string, length: number) {
     this.#file = file;
-    this.#descriptor = openSync(file, existsSync(file) ? "r+" : "w");
-    this.#length = Math.min(length, fstatSync(this.#descriptor).size);
-    ftruncateSync(this.#descriptor, this.#length);
+    this.#length = length;
+    this.#descriptor = writing(file, () => openFile(file, constants.O_RDWR | constants.O_CREAT));
+    if (!endsALine(this.#descriptor, length)) {
+      closeSync(this.#descriptor);
+      throw new UsageError(
+        `${file}: expected lines of ${length} bytes, which a checkpoint goes with, got another file`,
+      );
+    }
+    writing(file, () => {
+      ftruncateSync(this.#descriptor, length);
+    });
   }
 
   /** Bytes written so far. */
@@ -91,21 +95,18 @@ export class MetricsFile {
     return this.#length;
   }
 
-  /** @throws UsageError when the line can't be written, for example on a full disk */
+  /** @throws WriteError when the line can't be written, for example on a full disk */
   add(metrics: Metrics): void {
     const line = Buffer.from(`${JSON.stringify(metrics)}\n`);
-    this.#attempt(() => {
-      for (let written = 0; written < line.length;) {
-        const left = line.length - written;
-        written += writeSync(this.#descriptor, line, written, left, this.#length + written);
-      }
+    writing(this.#file, () => {
+      writeFully(this.#descriptor, line, this.#length);
     });
     this.#length += line.length;
   }
 
   /** Returns when everything is on the disk. */
   sync(): void {
-    this.#attempt(() => {
+    writing(this.#file, () => {
       fsyncSync(this.#descriptor);
     });
   }
@@ -113,14 +114,13 @@ export class MetricsFile {
   close(): void {
     closeSync(this.#descriptor);
   }
+}
 
-  #attempt(action: () => void): void {
-    try {
-      action();
-    } catch (error) {
-      throw new UsageError(`${this.#file}: can't be written: ${messageOf(error)}`);
-    }
-  }
+/** Whether a file has so many bytes, and a line ends with them. */
+function endsALine(descriptor: number, length: number): boolean {
+  if (length === 0) return true;
+  const byte = Buffer.alloc(1);
+  return readSync(descriptor, byte, 0, 1, length - 1) === 1 && byte.toString() === "\n";
 }
 
 /**

@@ -61,7 +61,7 @@ export const AUTO = "auto";
 /**
  * Checks every option and what must hold between them.
  *
- * @throws UsageError that names the option, the value and what is allowed
+ * @throws UsageError that names the option, the value and what was expected
  */
 export function checkOptions(raw: RawOptions): TrainOptions {
   const optional = <Value>(
@@ -152,7 +152,7 @@ function checkTogether(options: TrainOptions): void {
   );
   if (rules.length > 1) {
     throw new UsageError(
-      `${rules.map(optionName).join(" and ")}: each chooses the trust-ratio rule; allowed is one of them`,
+      `${rules.map(optionName).join(" and ")}: expected one of them, got ${rules.length}: each chooses the trust-ratio rule`,
     );
   }
   if (rules.length > 0 && !options.optimizer.some(isLars)) {
@@ -165,9 +165,9 @@ function checkTogether(options: TrainOptions): void {
     throw new UsageError("--momentum: expected a number > 0 with Nesterov momentum, got 0");
   }
   if (options.model !== "mlp" && options.hidden !== null) {
-    throw new UsageError(`--hidden: does nothing for --model ${options.model}; it is for mlp`);
+    throw new UsageError(`--hidden: expected --model mlp with it, got --model ${options.model}`);
   }
   if (options.data === null && options.label !== null) {
-    throw new UsageError("--label: is for tables; allowed is with --data FILE.csv");
+    throw new UsageError("--label: expected a table with it, --data FILE.csv, got no --data");
   }
 }

@@ -1,12 +1,13 @@
 /** A run: every optimizer in turn, on the same data, from the same first weights, in one folder. */
 import { resolve } from "node:path";
+import { checkInteger } from "./check.js";
 import { rowsUpTo } from "./data/dataset.js";
 import type { Dataset } from "./data/dataset.js";
 import { heldOutRows } from "./data/held-out.js";
 import { loadDataset } from "./data/load.js";
 import { reloadDataset } from "./data/reload.js";
 import { describeRun, describeSetting } from "./describe.js";
-import { TrainingError } from "./errors.js";
+import { TrainingError, UsageError, messageOf } from "./errors.js";
 import { GradientPool } from "./gradients/pool.js";
 import { MetricsFile, readMetrics } from "./metrics.js";
 import type { FailureMetrics } from "./metrics.js";
@@ -20,6 +21,7 @@ import { writeReport } from "./report/report.js";
 import { shownLayers } from "./report/shown-layers.js";
 import { resumable, shellWord } from "./resumable.js";
 import { RunFolder } from "./run-folder.js";
+import type { SavedRun } from "./run-folder.js";
 import { historyOf } from "./run-history.js";
 import type { RunHistory } from "./run-history.js";
 import { findSetting } from "./search/find-settings.js";
@@ -173,7 +175,7 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
   const lane = pool.open(rows);
   const training = new Training(trainingPlan(plan, name, setting), lane);
   try {
-    if (saved !== null) training.restore(saved.checkpoint, saved.progress);
+    if (saved !== null) restore(training, saved, { name, folder, epochs: plan.options.epochs });
     log.begin(name, saved?.progress.step ?? 0);
     await training.run({
       onMetrics: (line) => {
@@ -198,6 +200,21 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
   } finally {
     training.dispose();
     lane.close();
+  }
+}
+
+/** @throws UsageError that names the file when it is of another run */
+function restore(
+  training: Training,
+  { checkpoint, progress }: SavedRun,
+  { name, folder, epochs }: { name: OptimizerName; folder: RunFolder; epochs: number },
+): void {
+  const file = folder.checkpointFile(name);
+  checkInteger(`${file}: epoch`, progress.epoch, { from: 0, to: epochs });
+  try {
+    training.restore(checkpoint, progress);
+  } catch (error) {
+    throw new UsageError(`${file}: ${messageOf(error)}`, { cause: error });
   }
 }
 

@@ -73,7 +73,7 @@ export class Training {
       const saved = tensors[name ?? ""];
       if (saved?.data.length !== data.length) {
         throw new UsageError(
-          `checkpoint: ${String(name)}: expected ${data.length} weights, got ${String(saved?.data.length)}`,
+          `${String(name)}: expected ${data.length} weights, got ${String(saved?.data.length)}`,
         );
       }
       data.set(saved.data);
@@ -82,7 +82,7 @@ export class Training {
       this.#optimizer.restore(checkpoint);
       this.#noise = savedNoise(metadata.noise, this.#noise.length);
     } catch (error) {
-      throw new UsageError(`checkpoint: ${messageOf(error)}`);
+      throw new UsageError(messageOf(error));
     }
     this.#position = { ...position };
   }

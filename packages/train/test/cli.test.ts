@@ -1,12 +1,13 @@
 /** The command line as users run it: what it trains and writes, and its exit codes. */
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { decodeCheckpoint } from "layerwise/checkpoint";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readMetrics } from "../src/metrics.js";
 import type { EpochMetrics, StepMetrics } from "../src/metrics.js";
-import { CLI, runCli } from "./helpers/cli.js";
+import { runCli } from "./helpers/cli.js";
 import type { Outcome } from "./helpers/cli.js";
 import { csvText, idxFiles, temporaryFolder, writeFiles } from "./helpers/data.js";
 
@@ -54,7 +55,7 @@ describe("a run that compares two optimizers", () => {
     expect(config).toMatchObject({
       format: "layerwise-train.run",
       options: { optimizer: ["lars8bit", "sgd"], batchSize: 64, epochs: 4, seed: 1 },
-      rates: { lars8bit: 1, sgd: 1 },
+      settings: { lars8bit: { lr: 1, maxGradNorm: null }, sgd: { lr: 1, maxGradNorm: null } },
       model: { featureShape: [12, 12], classes: 4, hidden: [32] },
     });
   });
@@ -114,7 +115,9 @@ describe("a run that compares two optimizers", () => {
     const before = readFileSync(join(out, "metrics.jsonl"), "utf8");
     const second = await runCli([...small, "--out", out]);
     expect(second).toMatchObject({ code: 2, stdout: "" });
-    expect(second.stderr).toContain(`--out: ${out} already holds a run`);
+    expect(second.stderr).toContain(
+      `--out: expected a new folder, got ${out}, which already holds a run`,
+    );
     const resumed = await runCli(["--resume", out]);
     expect(resumed).toMatchObject({ code: 0, stderr: "" });
     expect(resumed.stdout).toMatch(/sgd .* test accuracy/);
@@ -141,6 +144,60 @@ test("a table with words for classes trains", async () => {
   expect(epochs.at(-1)!.testAccuracy).toBeGreaterThan(0.9);
 });
 
+test("the same optimizer by two names is said", async () => {
+  const args = ["--optimizer", "lars32bit,sgd,lars", "--lr", "1", "--epochs", "1"];
+  const { code, stdout } = await runCli([...small, ...args, "--out", inTemporary("twice")]);
+  expect(code).toBe(0);
+  expect(stdout).toContain("note: lars and lars32bit are two names of one optimizer");
+});
+
+test("--version names the trainer, the library and Node.js", async () => {
+  const outcome = await runCli(["--version"]);
+  expect(outcome).toMatchObject({ code: 0, stderr: "" });
+  expect(outcome.stdout).toMatch(
+    /^layerwise-train \d+\.\d+\.\d+ \(layerwise \d+\.\d+\.\d+, Node\.js \d+\.\d+\.\d+\)\n$/,
+  );
+});
+
+describe("the command that npm links", () => {
+  const bin = fileURLToPath(new URL("../bin/layerwise-train.js", import.meta.url));
+  const run = (file: string): Promise<{ code: number; text: string }> =>
+    new Promise((resolve) => {
+      execFile(process.execPath, [file, "--version"], (error, stdout, stderr) => {
+        resolve({ code: Number(error?.code ?? 0), text: stdout + stderr });
+      });
+    });
+
+  test("is there before anything is built, and is not a file of dist/", () => {
+    const { bin: bins } = JSON.parse(
+      readFileSync(new URL("../package.json", import.meta.url), "utf8"),
+    ) as { bin: Record<string, string> };
+    expect(bins).toEqual({ "layerwise-train": "bin/layerwise-train.js" });
+    expect(statSync(bin).mode & 0o111).toBe(0o111);
+  });
+
+  test("runs what was built, and says so when that is missing", async () => {
+    expect(await run(bin)).toMatchObject({
+      code: 0,
+      text: expect.stringMatching(/^layerwise-train \d/),
+    });
+    const folder = writeFiles(inTemporary("package/bin"), {
+      "layerwise-train.mjs": readFileSync(bin),
+    });
+    const { code, text } = await run(join(folder, "layerwise-train.mjs"));
+    expect(code).toBe(2);
+    expect(text).toMatch(
+      /^layerwise-train: expected .*dist\/cli\.js, got none; build it: npm run build\n$/,
+    );
+  });
+});
+
+test("an option before sweep is refused, not lost", async () => {
+  const outcome = await runCli(["--epochs", "1", "sweep"]);
+  expect(outcome).toMatchObject({ code: 2, stdout: "" });
+  expect(outcome.stderr).toContain("--epochs: expected after sweep, got before it");
+});
+
 test("lenet trains on images", async () => {
   const out = inTemporary("lenet");
   const args = ["--data", images, "--model", "lenet", "--batch-size", "48", "--micro-batch", "16"];
@@ -150,26 +207,6 @@ test("lenet trains on images", async () => {
     (line) => line.kind === "epoch",
   );
   expect(epochs.at(-1)!.testAccuracy).toBeGreaterThan(0.9);
-});
-
-test("on a terminal there is a progress bar", async () => {
-  const out = inTemporary("terminal");
-  const command = [process.execPath, CLI, ...small, "--optimizer", "sgd", "--epochs", "2"];
-  const text = await new Promise<string>((resolve, reject) => {
-    // script gives the command a terminal.
-    execFile(
-      "script",
-      ["-qefc", [...command, "--out", out].join(" "), "/dev/null"],
-      (error, stdout) => {
-        if (error === null) resolve(stdout);
-        else reject(new Error(`${error.message}\n${stdout}`));
-      },
-    );
-  });
-  expect(text).toMatch(
-    /sgd \|[=-]+\| epoch 2\/2 {2}loss \d\.\d+ {2}accuracy \d+\.\d+ % {2}[\d,]+ samples\/s {2}\d+:\d\d left/,
-  );
-  expect(text).toMatch(/test accuracy \d+\.\d\d %/);
 });
 
 describe("training that fails: exit code 1", () => {
@@ -208,17 +245,21 @@ describe("bad usage and bad data: exit code 2, before any training", () => {
 
   test.each<[string, string[]]>([
     ["unknown option '--learning-rate'", ["--learning-rate", "1"]],
-    ["too many arguments", ["train"]],
-    ['--lr: got "fast"', ["--lr", "fast"]],
+    ['command: expected sweep or options, got "train"', ["train"]],
+    ['got "sweeep"; did you mean sweep?', ["sweeep"]],
+    ['--lr: expected a number > 0, got "fast"', ["--lr", "fast"]],
     ["--max-unorm and --trust-coefficient", ["--max-unorm", "1", "--trust-coefficient", "1"]],
-    ['--workers: got "0"', ["--workers", "0"]],
+    ['--workers: expected a whole number from 1 to 256, got "0"', ["--workers", "0"]],
     ["does not exist", ["--data", "/nowhere"]],
     ["is cut off", ["--data", cut]],
     ["--label: is missing", ["--data", table]],
     ['has no column "colour"', ["--data", table, "--label", "colour"]],
     ['line 3: column "a" has "many"', ["--data", inTemporary("words.csv"), "--label", "kind"]],
     ['--label: got "kind" with the folder', ["--data", images, "--label", "kind"]],
-    ["--batch-size: got 241; allowed is 240 or less", ["--data", images, "--batch-size", "241"]],
+    [
+      "--batch-size: expected 240 or less, the samples of the training set, got 241",
+      ["--data", images, "--batch-size", "241"],
+    ],
     [
       "--model: lenet got 3 columns of a table",
       ["--data", table, "--label", "kind", "--model", "lenet"],
@@ -230,14 +271,16 @@ describe("bad usage and bad data: exit code 2, before any training", () => {
   test("--out: a folder that is not empty", async () => {
     const outcome = await runCli([...small, "--out", images]);
     expect(outcome).toMatchObject({ code: 2 });
-    expect(outcome.stderr).toContain(`--out: ${images} is not empty`);
+    expect(outcome.stderr).toContain(
+      `--out: expected a new or empty folder, got ${images}, which holds `,
+    );
   });
 
   test("--resume: no run, other options, a broken config.json, other data", async () => {
     const resumed = (...args: string[]): Promise<Outcome> => runCli(["--resume", ...args]);
     expect((await resumed(images)).stderr).toContain("has no config.json");
     expect((await resumed(images, "--epochs", "3")).stderr).toContain(
-      "--resume: got --epochs with it",
+      "--resume: expected no other option but --workers, got --epochs",
     );
     const folder = writeFiles(inTemporary("broken"), { "config.json": '{"format":"other"}' });
     expect((await resumed(folder)).stderr).toContain('format "other"');
@@ -250,7 +293,7 @@ describe("bad usage and bad data: exit code 2, before any training", () => {
     writeFiles(data, idxFiles({ train: 200 }));
     const changed = await resumed(run);
     expect(changed).toMatchObject({ code: 2 });
-    expect(changed.stderr).toContain("is not the data that");
+    expect(changed.stderr).toContain("--resume: expected the data that");
   });
 });
 

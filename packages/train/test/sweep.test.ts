@@ -72,13 +72,25 @@ describe("the command", () => {
   });
 
   test.each<[string, string[]]>([
-    ["--lr: has rates of lars, which --optimizer does not name", ["--lr", "lars=1"]],
-    ["--lr: has rates of sgd twice", ["--lr", "sgd=1", "--lr", "0.5"]],
-    ["--seeds: got 1 twice", ["--seeds", "1,1"]],
-    ["--batch-size: got 121; allowed is 120 or less", ["--batch-size", "40,121"]],
+    [
+      "--lr: expected rates of optimizers that --optimizer names, got those of lars",
+      ["--lr", "lars=1"],
+    ],
+    [
+      "--lr: expected rates of each optimizer once, got those of sgd twice",
+      ["--lr", "sgd=1", "--lr", "0.5"],
+    ],
+    ["--seeds: expected each once, got 1 twice", ["--seeds", "1,1"]],
+    [
+      "--batch-size: expected 120 or less, the samples of the training set, got 121",
+      ["--batch-size", "40,121"],
+    ],
     ["--max-unorm and --preset", ["--max-unorm", "1", "--preset", "timm"]],
-    ['--jobs: got "none"', ["--jobs", "none"]],
-    ["--resume: got --epochs with it", ["--resume", folder, "--epochs", "3"]],
+    ['--jobs: expected a whole number from 1 to 256, got "none"', ["--jobs", "none"]],
+    [
+      "--resume: expected no other option but --jobs, got --epochs",
+      ["--resume", folder, "--epochs", "3"],
+    ],
   ])("refuses with exit code 2: %s", async (message, args) => {
     const out = join(temporary.path, "refused");
     const wanted = args.includes("--resume") ? [] : [...data, "--out", out];
@@ -150,7 +162,7 @@ describe("the plan", () => {
     const saved = JSON.parse(JSON.stringify(options)) as Record<string, unknown>;
     expect(checkSavedSweep(saved)).toEqual(options);
     expect(() => checkSavedSweep({ ...saved, grid: { ...options.grid, seeds: ["x"] } })).toThrow(
-      'grid: seeds: got "x"',
+      'grid: seeds: expected a whole number from 0 to 2147483647, got "x"',
     );
   });
 });

@@ -8,7 +8,7 @@ import { availableCores } from "./wasm/worker-host.js";
 
 export type KernelName = "reference" | "wasm";
 
-/** One for the whole program, in whose memory parameters and optimizers meet; or why there is none. */
+/** The program's one runtime, whose memory parameters and optimizers share; or the reason why there is none. */
 let shared: { readonly runtime: WasmRuntime } | { readonly error: unknown } | undefined;
 
 function startOnce(): NonNullable<typeof shared> {
@@ -29,9 +29,9 @@ export function availableRuntime(): WasmRuntime | null {
 /**
  * A kernel for one optimizer. Dispose of it with the optimizer.
  *
- * @param kernel one by name, or one that is there. Default: "wasm" where it runs, else "reference", with a warning
- * @param threads the most that a step may use. Default: the cores
- * @throws Error when "wasm" is asked for by name and can't start
+ * @param kernel a name or a kernel. Default: "wasm" if it runs, else "reference", with a warning
+ * @param threads the most that a step may use. Default: one per core
+ * @throws Error if "wasm" is requested by name and can't start
  */
 export function createKernel(kernel?: KernelName | Kernel, threads = availableCores()): Kernel {
   if (typeof kernel === "object") return kernel;

@@ -1,8 +1,8 @@
 /**
  * What a kernel does: the two passes of a step that touch arrays, *measure* and *apply*.
  *
- * Kernels know nothing of options or rules. They get arrays and the numbers of an
- * {@link UpdateEquation} and give back sums of squares, which can be added up over ranges, threads
+ * Kernels know nothing about options or rules. They take arrays and the numbers of an
+ * {@link UpdateEquation}, and return sums of squares, which add up over ranges, threads
  * and the shards of a cluster.
  */
 
@@ -13,7 +13,7 @@ import type { Momentum } from "../state/momentum.js";
 export interface LayerArrays {
   readonly weights: Float32Array;
   readonly gradient: Float32Array;
-  /** null: the layer keeps no momentum, the update is the direction. */
+  /** null: the layer keeps no momentum, and the update is the direction. */
   readonly momentum: Momentum | null;
 }
 
@@ -49,17 +49,17 @@ export interface KernelTask {
   readonly sums: SumsWanted;
 }
 
-/** Sums of squares, in float64; 0 where a sum was not wanted. They add up over ranges and shards. */
+/** Sums of squares, in float64; 0 if a sum was not requested. They add up over ranges and shards. */
 export interface SumsOfSquares {
   readonly weights: number;
-  /** Of the gradient as it was given, unscaled. NaN or Infinity exactly if an element is not finite. */
+  /** Of the unscaled gradient. NaN or Infinity if and only if an element is not finite. */
   readonly gradient: number;
   readonly update: number;
 }
 
 /**
- * Refuses arrays that do not belong together: views of memory that has grown or gone are empty, and a kernel would
- * read or write whatever lies there now.
+ * Throws for arrays that do not belong together. Views of memory that has grown or been freed are empty, and a kernel
+ * would read or write whatever is there now.
  *
  * @throws RangeError for arrays of different lengths
  */
@@ -78,7 +78,7 @@ export function checkArrays(tasks: readonly KernelTask[]): void {
 
 export const NO_SUMS: SumsOfSquares = { weights: 0, gradient: 0, update: 0 };
 
-/** Adds the sums of two ranges or shards. Add in a fixed order: float64 addition does not commute in triples. */
+/** Adds the sums of two ranges or shards. Add in a fixed order: float64 addition is not associative. */
 export function addSums(a: SumsOfSquares, b: SumsOfSquares): SumsOfSquares {
   return {
     weights: a.weights + b.weights,
@@ -89,19 +89,19 @@ export function addSums(a: SumsOfSquares, b: SumsOfSquares): SumsOfSquares {
 
 /**
  * Elements per partial sum, and per piece of work. A layer is always cut at multiples of this, so
- * that its sums have the same bits on any number of threads; it is a multiple of the quantisation
- * block, and 32,768 float32 of weights and of gradient fit a second-level cache with room to spare.
+ * its sums have the same bits on any number of threads. It is a multiple of the quantization
+ * block, and 32,768 float32 weights and gradients easily fit a second-level cache.
  */
 export const CHUNK_SIZE = 32768;
 
 export interface Kernel {
   readonly name: string;
-  /** Threads that a step uses, the caller's own included. */
+  /** Threads that a step uses, including the caller's. */
   readonly threads: number;
 
   /**
-   * Sums of squares of each task, without writing anything. The update's sum is taken of u as
-   * {@link apply} would compute it for the same equation; the gradient's is always there.
+   * Sums of squares of each task, without writing anything. The update's sum is that of u as
+   * {@link apply} would compute it for the same equation. The gradient's sum is always included.
    */
   measure(tasks: readonly KernelTask[]): SumsOfSquares[];
 
@@ -112,13 +112,13 @@ export interface Kernel {
   apply(tasks: readonly KernelTask[]): SumsOfSquares[];
 
   /**
-   * Momentum 0, where the kernel reaches it without copying, as far as its memory goes.
+   * Momentum 0, in memory that the kernel reaches without copying if there is room.
    *
-   * @param weights of the layer, if they are known: momentum is best beside them
+   * @param weights of the layer, if known: momentum is best placed in the same memory
    */
   allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum;
-  /** Gives momentum back that this kernel allocated; other momentum is left alone. */
+  /** Frees momentum that this kernel allocated; ignores other momentum. */
   releaseMomentum(momentum: Momentum): void;
-  /** Ends threads that nobody else uses. */
+  /** Ends threads that no other kernel uses. */
   dispose(): void;
 }

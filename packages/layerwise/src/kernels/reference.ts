@@ -107,7 +107,7 @@ function applyLayer(task: KernelTask): SumsOfSquares {
       newMomentum[index - start] = step.momentum;
       weights[index] = weights[index]! - task.equation.stepSize * step.update;
     });
-    // A block that skipZeros leaves alone is not quantised again: its codes would drift.
+    // A block that skipZeros leaves alone is not quantized again: its codes would drift.
     if (!untouched) writeMomentum(momentum, start, newMomentum.subarray(0, end - start));
     return { ...sums, gradient: 0 };
   });

@@ -1,4 +1,4 @@
-/** Gradient accumulation: large batches in parts that fit the cache or the device. */
+/** Gradient accumulation: large batches in parts that fit the cache or device. */
 import { checkArray, checkNumber, shown } from "../check.js";
 import { applyShared } from "../kernels/choose.js";
 import type { KernelTask } from "../kernels/kernel.js";
@@ -6,13 +6,15 @@ import { checkedParameter } from "./parameter.js";
 import type { Parameter } from "./parameter.js";
 
 /**
- * Adds a gradient to a parameter's: grad ← grad + scale·gradient, in float32, on the kernels' threads. A
- * parameter without gradient gets one of zeros first.
+ * Adds a gradient to a parameter's: grad ← grad + scale·gradient, in float32, on the kernels' threads. If the
+ * parameter has no gradient, it first gets one of zeros.
  *
  * @param gradient as many elements as the parameter has, for example the mean over a micro-batch
  * @param scale finite; for example the micro-batch's share of the batch. Default 1
- * @throws TypeError or RangeError for another type or length, of `grad` too, or a scale that is not finite; nothing was
- *   added then
+ * @throws TypeError or RangeError if `gradient`, `data` or `grad` has another type or length, or `scale` is not
+ *   finite; then nothing was added
+ * @example
+ * for (const gradient of gradientsOfParts) accumulate(weights, gradient, 1 / parts);
  */
 export function accumulate(parameter: Parameter, gradient: Float32Array, scale = 1): void {
   checkedParameter("accumulate: parameter", parameter);

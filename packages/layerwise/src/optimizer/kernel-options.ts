@@ -1,17 +1,17 @@
-/** How an optimizer's steps are run, beside what they compute. */
+/** How an optimizer runs its steps, as opposed to what they compute. */
 import { checkChoice, checkInteger, checkNames, checkObject } from "../check.js";
 import type { KernelName } from "../kernels/choose.js";
 import type { Kernel } from "../kernels/kernel.js";
 
 const MOST_THREADS = 64;
 
-/** How a step is run, beside what it computes. */
+/** How a step runs, as opposed to what it computes. */
 export interface KernelOptions {
   /** "wasm" (SIMD) or "reference" (float64, slow); adapters bring their own. Default: "wasm" where it runs. */
   kernel?: KernelName | Kernel;
   /**
-   * The most threads that a step uses, 1 to 64. Default: the cores. Results have the same bits on any number.
-   * {@link LARS.threads} says how many there are: 1 on a page that is not cross-origin isolated.
+   * The most threads that a step uses, 1 to 64. Default: one per core. Results have the same bits for any number.
+   * {@link LARS.threads} is the actual number: 1 in a page that is not cross-origin isolated.
    */
   threads?: number;
 }

@@ -27,11 +27,17 @@ export interface StepOptions {
 }
 
 /**
- * LARS: layer-wise adaptive rate scaling. SGD with momentum in which each layer's step is calibrated by
- * a trust ratio between the norm of its weights and that of its update or gradient.
+ * LARS: layer-wise adaptive rate scaling. SGD with momentum in which a trust ratio, between the norm of a
+ * layer's weights and that of its update or gradient, scales the layer's step.
  *
  * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888); options and defaults: bitsandbytes
  * `optim/lars.py`.
+ *
+ * @example
+ * const weights = Parameter.allocate([784, 10], { name: "weights" });
+ * const optimizer = new LARS([weights], { lr: 1, momentum: 0.9 });
+ * weights.grad.set(gradient);
+ * optimizer.step();
  */
 export class LARS {
   /** The bits that a subclass allows, or null for both. */
@@ -50,8 +56,8 @@ export class LARS {
    * @param params parameters, or groups of them with options of their own
    * @param options see {@link LARSOptions}; `lr` is required
    * @param kernelOptions how steps are run
-   * @throws TypeError or RangeError that names the option, what was expected and what came; TypeError for
-   *   an empty list and for a parameter given twice
+   * @throws TypeError or RangeError that names the option, what was expected, and the value; TypeError for
+   *   an empty list or a parameter given twice
    */
   constructor(
     params: readonly Parameter[] | readonly ParamGroupOptions[],
@@ -62,12 +68,12 @@ export class LARS {
     this.#defaults = resolveOptions("options", withFixedBits(options, this.#bits));
     this.paramGroups = this.#groups;
     for (const group of createParamGroups(params, this.#defaults)) this.#addGroup(group);
-    // Last, when nothing can be refused any more: it may start threads.
+    // Last, when nothing can throw any more: it may start threads.
     this.#kernel = createKernel(kernel, threads);
   }
 
   /**
-   * Adds a group; what it leaves out it takes from the constructor's options.
+   * Adds a group. Options that it does not set come from the constructor's options.
    *
    * @throws as the constructor does; the optimizer is then unchanged
    */
@@ -76,10 +82,10 @@ export class LARS {
   }
 
   /**
-   * Makes one step over all parameters that have a gradient: whole, or not at all.
+   * Makes one step over all parameters that have a gradient: completely, or not at all.
    *
    * @throws NonFiniteGradientError under nonFinite "throw"; TypeError or RangeError for a gradient of
-   *   another type or length, a wrong live option, or a schedule's wrong rate. Nothing was written then.
+   *   another type or length, a wrong live option, or a wrong rate from a schedule. Then nothing was written.
    */
   step(options: StepOptions = {}): StepReport {
     checkNames("step options", checkObject("step options", options), ["gradScale"]);
@@ -106,13 +112,13 @@ export class LARS {
     return this.#kernel.name;
   }
 
-  /** The most threads that a step uses, the caller's own included. They start when a step first needs them. */
+  /** The most threads that a step uses, including the caller's. They start when a step first needs them. */
   get threads(): number {
     return this.#kernel.threads;
   }
 
   /**
-   * A copy of the state: step counts, momentum, clipping histories. Options are not part of it: they
+   * A copy of the state: step counts, momentum, clipping histories. It does not include options, which
    * belong to the constructor.
    *
    * @throws Error after {@link dispose}
@@ -123,11 +129,11 @@ export class LARS {
   }
 
   /**
-   * Restores what {@link stateDict} returned. Layers are matched by name when all have distinct names, else
-   * by position. Momentum saved with 32 bits is quantised where this optimizer keeps 8, and the other way
-   * round; the return value lists the layers that were converted.
+   * Restores what {@link stateDict} returned. Layers are matched by name if all have distinct names, else
+   * by position. Momentum saved with 32 bits is quantized where this optimizer keeps 8, and the other way
+   * round; the return value lists the converted layers.
    *
-   * @throws TypeError or RangeError that names the layer and both shapes; nothing was loaded then
+   * @throws TypeError or RangeError that names the layer and both shapes; then nothing was loaded
    */
   loadStateDict(saved: StateDict): LoadReport {
     this.#checkAlive();
@@ -137,9 +143,9 @@ export class LARS {
   }
 
   /**
-   * Frees the state, and ends the threads soon after if no other optimizer uses them. The optimizer can't be used
-   * afterwards; a second call does nothing. Parameters stay usable. Call it when training ends: state of an optimizer
-   * that nothing refers to any more is freed too, but only when the engine collects it.
+   * Frees the state, and soon ends the threads if no other optimizer uses them. The optimizer can't be used
+   * afterwards; a second call does nothing. Parameters stay usable. Call it when training ends. The state of an
+   * unreachable optimizer is freed too, but only when the engine collects it.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -190,12 +196,12 @@ export class LARS {
   }
 }
 
-/** LARS with 8-bit momentum: 1.0157 bytes of state a parameter. A group may ask for 32 bits. */
+/** LARS with 8-bit momentum: 1.0157 bytes of state per parameter. A group may ask for 32 bits. */
 export class LARS8bit extends LARS {
   protected static override readonly fixedBits = FIXED_BITS.LARS8bit;
 }
 
-/** LARS with 32-bit momentum: 4 bytes of state a parameter. */
+/** LARS with 32-bit momentum: 4 bytes of state per parameter. */
 export class LARS32bit extends LARS {
   protected static override readonly fixedBits = FIXED_BITS.LARS32bit;
 }

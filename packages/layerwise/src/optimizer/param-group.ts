@@ -1,4 +1,4 @@
-/** Parameter groups: live, as in PyTorch. What is set on a group holds from the next step on. */
+/** Parameter groups: live, as in PyTorch. Changes apply from the next step. */
 import { checkNames, checkObject, refusal, shown } from "../check.js";
 import type { TrustRatio } from "../decide/trust-ratio.js";
 import { EXCLUDED, isUsuallyExcluded } from "../options/exclusion.js";
@@ -14,14 +14,14 @@ import type { Schedule } from "../options/schedules.js";
 import { checkedParameter, isParameter } from "./parameter.js";
 import type { Parameter } from "./parameter.js";
 
-/** A group as it is given: parameters, and the options in which it differs from the optimizer's. */
+/** A group as a user writes it: parameters, and the options that differ from the optimizer's. */
 export interface ParamGroupOptions extends Partial<LARSOptions> {
   params: readonly Parameter[];
 }
 
 /**
- * A group of an optimizer. Options can be changed at any time; the next step checks names and values before it
- * writes anything, `trustRatio` and `maxUnorm` are checked at once. Parameters are fixed: add a group for more.
+ * A group of an optimizer. Options can change at any time. The next step checks names and values before it
+ * writes anything; `trustRatio` and `maxUnorm` are checked when they are set. Parameters are fixed: add a group for more.
  */
 export class ParamGroup {
   declare readonly params: readonly Parameter[];
@@ -43,7 +43,7 @@ export class ParamGroup {
     Object.defineProperty(this, "params", { value: params, enumerable: true, writable: false });
     this.#trustRatio = trustRatio;
     Object.assign(this, values);
-    // A copy { ...group } would be without the rule if it were the prototype's alone.
+    // If the property were only on the prototype, a copy { ...group } would lack the rule.
     const trustRatioProperty = Object.getOwnPropertyDescriptor(ParamGroup.prototype, "trustRatio");
     Object.defineProperty(this, "trustRatio", { ...trustRatioProperty, enumerable: true });
   }
@@ -66,7 +66,7 @@ export class ParamGroup {
     this.#trustRatio = clipUpdateWith(limit);
   }
 
-  /** The options as they are now. @throws TypeError or RangeError for a wrong value, or a name that is no option's */
+  /** The current options. @throws TypeError or RangeError for a wrong value or an unknown name */
   hyperparameters(): Hyperparameters {
     checkNames("parameter group", this as unknown as Record<string, unknown>, GROUP_NAMES);
     const own = { trustRatio: this.#trustRatio };
@@ -74,7 +74,7 @@ export class ParamGroup {
   }
 }
 
-/** A group from what a user gave, with the optimizer's hyperparameters where it says nothing. */
+/** A group from what a user wrote, with the optimizer's hyperparameters for the rest. */
 export function createParamGroup(given: unknown, inherited: Hyperparameters): ParamGroup {
   const { params, ...options } = checkObject("parameter group", given);
   return new ParamGroup(
@@ -119,13 +119,15 @@ function checkParameters(name: string, value: unknown): readonly Parameter[] {
 }
 
 /**
- * Groups with the usual exclusion: biases and normalisation layers get no trust ratio and no weight
+ * Groups with the usual exclusion: biases and normalization layers get neither trust ratio nor weight
  * decay.
  *
  * Source: You et al. 2017 and every large-batch recipe since; Goyal et al. 2017 (arXiv 1706.02677), 5.1.
  *
  * @param isExcluded default: parameters with fewer than 2 dimensions
- * @returns one group of each kind that there is
+ * @returns a group of adapted and a group of excluded parameters; empty groups are left out
+ * @example
+ * const optimizer = new LARS(excludeFromAdaptation([weights, bias]), { lr: 1, momentum: 0.9 });
  */
 export function excludeFromAdaptation(
   params: readonly Parameter[],

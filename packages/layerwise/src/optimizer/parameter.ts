@@ -24,7 +24,7 @@ export const MAX_ELEMENTS = 2 ** 30;
  */
 const BRAND = Symbol.for("layerwise.Parameter");
 
-/** What a parameter may be given beside its values. */
+/** Options of a parameter. */
 export interface ParameterOptions {
   /** Names the layer in reports, errors and checkpoints. */
   name?: string;
@@ -32,7 +32,7 @@ export interface ParameterOptions {
   shape?: readonly number[];
 }
 
-/** A parameter that was allocated: its gradient is there until it is set to null, or {@link Parameter.dispose}. */
+/** An allocated parameter. It has a gradient until that is set to null, or until {@link Parameter.dispose}. */
 export interface AllocatedParameter extends Parameter {
   get grad(): Float32Array;
   set grad(gradient: Float32Array | null);
@@ -47,21 +47,22 @@ export class Parameter {
   /** The weights. `step()` writes into this array. */
   readonly data: Float32Array;
   /**
-   * The gradient, of the same length as `data`: fill it, or set another array. null: `step()` leaves
-   * the parameter alone.
+   * The gradient, of the same length as `data`. Fill it, or set another array. If it is null, `step()` ignores
+   * the parameter.
    */
   grad: Float32Array | null = null;
   readonly shape: readonly number[];
   /** Number of elements. */
   readonly size: number;
   readonly name: string | undefined;
-  /** The memory that {@link allocate} took, whatever `grad` refers to now; null for arrays from outside. */
+  /** The memory that {@link allocate} took, regardless of what `grad` refers to now; null for arrays from outside. */
   #owned: readonly OwnedMemory[] | null = null;
 
   /**
-   * @param data any Float32Array; `step()` passes it through the kernels' memory in pieces
-   * @throws TypeError when `data` is no Float32Array or detached, `name` no string, `shape` no array, or an option is none;
-   *   RangeError when the shape does not fit, or there are 0 or more than 2^30 elements
+   * @param data any Float32Array. `step()` copies it through the kernels' memory, up to 4 times as slow as
+   *   {@link allocate}
+   * @throws TypeError if `data` is not a Float32Array or is detached, `name` is not a string, `shape` is not an array,
+   *   or an option is unknown; RangeError if the shape does not fit, or there are 0 or more than 2^30 elements
    */
   constructor(data: Float32Array, options: ParameterOptions = {}) {
     const name = checkedName(checkFields("parameter options", options, ["name", "shape"]));
@@ -81,12 +82,15 @@ export class Parameter {
   }
 
   /**
-   * Makes a parameter in the kernels' memory, which `step()` updates where it is, without a copy.
-   * Weights and gradient start at 0. When that memory (4 GiB) is full, or the platform has no shared
+   * Makes a parameter in the kernels' memory, which `step()` updates in place, without copies.
+   * Weights and gradient start at 0. If that memory (4 GiB) is full, or the platform has no shared
    * memory, the arrays are ordinary ones.
    *
-   * @param shape sizes ≥ 1, 2^30 elements at most; [] is a single element
-   * @throws TypeError for a shape that is no array, RangeError for another
+   * @param shape sizes ≥ 1, at most 2^30 elements; [] is a single element
+   * @throws TypeError if the shape is not an array, RangeError if its sizes are wrong
+   * @example
+   * const weights = Parameter.allocate([784, 300], { name: "dense/kernel" });
+   * weights.data.set(initialWeights);
    */
   static allocate(shape: readonly number[], options: { name?: string } = {}): AllocatedParameter {
     const name = checkedName(checkFields("Parameter.allocate: options", options, ["name"]));
@@ -110,9 +114,9 @@ export class Parameter {
   }
 
   /**
-   * Frees the memory of an allocated parameter, once; arrays from outside are left alone. `data` is empty
-   * afterwards and `grad` null, so that no step can use the parameter. Views that you still hold must not be used any
-   * more: the memory goes to the next parameter.
+   * Frees the memory of an allocated parameter, once; arrays from outside stay as they are. Afterwards `data` is empty
+   * and `grad` null, so no step can use the parameter. Do not use views that you still hold: the memory goes to the
+   * next parameter.
    */
   dispose(): void {
     const owned = this.#owned;

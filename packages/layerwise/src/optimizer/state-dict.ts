@@ -17,7 +17,7 @@ export interface LayerGroup {
   readonly layers: readonly Layer<Parameter>[];
 }
 
-/** What loading did beside copying. */
+/** What loading did in addition to copying. */
 export interface LoadReport {
   /** Layers whose momentum was converted: "float32", "blockwise" (8 bits) or "none", from what was saved. */
   converted: { layer: string; from: string; to: string }[];
@@ -58,9 +58,9 @@ function unsharedCopy<A extends Float32Array | Uint8Array>(
 }
 
 /**
- * Loads a state: checks all of it, makes all arrays, then puts them in place.
+ * Loads a state: checks everything, allocates all arrays, then puts them in place.
  *
- * @throws TypeError or RangeError that names the layer; the layers are then as they were
+ * @throws TypeError or RangeError that names the layer; then the layers are unchanged
  */
 export function restoreState(
   saved: StateDict,

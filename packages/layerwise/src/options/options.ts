@@ -1,4 +1,4 @@
-/** From options as users write them to hyperparameters that are complete and checked. */
+/** From options as users write them to complete, checked hyperparameters. */
 import {
   checkBoolean,
   checkChoice,
@@ -18,7 +18,7 @@ import { defaultsOf, ruleOf, trustRatioNames } from "../decide/trust-ratio.js";
 import type { TrustRatio, TrustRatioName } from "../decide/trust-ratio.js";
 import type { Schedule } from "./schedules.js";
 
-/** A rule with its name and those of its fields that differ from the defaults. */
+/** A rule with its name and the fields that differ from the defaults. */
 export type TrustRatioFields<Rule = TrustRatio> = Rule extends TrustRatio
   ? Pick<Rule, "rule"> & Partial<Rule>
   : never;
@@ -35,9 +35,9 @@ export interface Args {
   skipZeros?: boolean;
 }
 
-/** Options of {@link LARS}, all of which a parameter group may set too. */
+/** Options of {@link LARS}. A parameter group may set any of them too. */
 export interface LARSOptions {
-  /** γ: a number ≥ 0, or a schedule: the rate of a step, counted from 0. */
+  /** γ: a number ≥ 0, or a schedule that maps a step, counted from 0, to its rate. */
   lr: number | Schedule;
   /** μ in [0, 1). 0 keeps no state. Default 0. */
   momentum?: number;
@@ -49,7 +49,7 @@ export interface LARSOptions {
   nesterov?: boolean;
   /** Bits of the momentum: 32, or 8 in blocks of 256. Default 32. */
   optimBits?: 8 | 32;
-  /** Overrides the options of the same names, for configurations kept apart. Default null. */
+  /** Overrides the options of the same names, for configurations kept in one object. Default null. */
   args?: Args | null;
   /** Layers with fewer elements keep 32-bit momentum. Default 4096. */
   min8bitSize?: number;
@@ -60,15 +60,15 @@ export interface LARSOptions {
   percentileClipping?: number;
   /** Short for the rule `clip-update`: the largest ‖u‖ / ‖w‖, ≥ 0; 0 is off. Default 0.02. */
   maxUnorm?: number;
-  /** The trust-ratio rule. Default: `clip-update` with `maxUnorm`; not together with `maxUnorm`. */
+  /** The trust-ratio rule. Default: `clip-update` with `maxUnorm`. Give this or `maxUnorm`, not both. */
   trustRatio?: TrustRatioOption;
   /** Limits the norm of all gradients together, > 0. Default: null, off. */
   maxGradNorm?: number | null;
   /** Elements whose gradient is exactly 0 keep weight and momentum. Default false. */
   skipZeros?: boolean;
   /**
-   * NaN or ±Infinity in a gradient: "throw" names the layer, "skip" says so in the report. Nothing is
-   * written either way. Default "throw".
+   * What a NaN or ±Infinity in a gradient does: "throw" throws an error that names the layer, "skip" reports the
+   * step as skipped. Either way nothing is written. Default "throw".
    */
   nonFinite?: "throw" | "skip";
 }
@@ -89,7 +89,7 @@ export interface Hyperparameters {
   nonFinite: "throw" | "skip";
 }
 
-/** What the options mean that a user leaves out; only `lr` has no default. */
+/** The defaults; only `lr` has none. */
 export const DEFAULTS: Omit<Hyperparameters, "lr"> = {
   momentum: 0,
   dampening: 0,
@@ -198,7 +198,7 @@ export const GROUP_NAMES: readonly string[] = [
   ...OPTION_NAMES.filter((name) => name !== "args"),
 ];
 
-/** Checks every value and what must hold between them. */
+/** Checks every value, and the values against each other. */
 export function checkHyperparameters(values: Hyperparameters): Hyperparameters {
   if (typeof values.lr !== "function") {
     checkNumber(

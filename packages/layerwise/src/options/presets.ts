@@ -8,9 +8,8 @@ import { bothRulesError, namedOptions, resolveTrustRatio } from "./options.js";
 import type { LARSOptions, TrustRatioOption } from "./options.js";
 
 /**
- * What a preset may be given: options that go before its own. `trustRatio` may have single fields, laid
- * over those of the preset's rule, or another rule, which replaces it; `maxUnorm` is short for the rule
- * `clip-update` here too.
+ * Options that replace a preset's own. `trustRatio` may have single fields, which override those of the
+ * preset's rule, or another rule, which replaces it. `maxUnorm` is short for the rule `clip-update` here too.
  */
 export type PresetOverrides = Omit<Partial<LARSOptions>, "trustRatio"> & {
   trustRatio?: TrustRatioOption | RuleFields;
@@ -22,13 +21,13 @@ type RuleFields =
 
 type ScaleGradientFields = Partial<Omit<Extract<TrustRatio, { rule: "scale-gradient" }>, "rule">>;
 
-/** Complete options if the overrides have an `lr`, else all but that, for a parameter group. */
+/** Complete options if the overrides have an `lr`; otherwise options without `lr`, for a parameter group. */
 export interface Preset {
   (overrides: PresetOverrides & Pick<LARSOptions, "lr">): LARSOptions;
   (overrides?: PresetOverrides): Omit<Partial<LARSOptions>, "lr">;
 }
 
-/** A preset's function: its options, then the overrides; an override that is undefined is none. */
+/** A preset's function: its options, then the overrides. Undefined overrides are ignored. */
 function preset(name: string, options: Partial<LARSOptions>, rule: TrustRatioOption): Preset {
   return (overrides: PresetOverrides = {}) => {
     const { trustRatio, maxUnorm, ...others } = namedOptions(`presets.${name}`, overrides);

@@ -1,6 +1,6 @@
 /**
- * Learning rates over steps. A schedule is a function of the step, counted from 0; any such function
- * will do. Steps beyond a schedule's end keep its last value.
+ * Learning rates over steps. A schedule is any function of the step, counted from 0. Steps beyond a schedule's
+ * end keep its last value.
  */
 import { checkFields, checkInteger, checkNonNegative, checkPositive, refusal } from "../check.js";
 
@@ -19,13 +19,13 @@ export interface WarmupOptions {
   peak: number;
   /** Steps until then, ≥ 1. */
   steps: number;
-  /** The rate to start above. Default 0. */
+  /** The rate before the first step. Default 0. */
   start?: number;
 }
 
 /**
- * A linear rise: start + (peak − start)·(k + 1)/steps. The first step already moves, the last of
- * `steps` has the peak.
+ * A linear rise: start + (peak − start)·(k + 1)/steps. The first step already has a rate above `start`; step
+ * `steps` − 1 has the peak.
  *
  * Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.2.
  */
@@ -62,7 +62,7 @@ function remaining(step: number, steps: number): number {
 }
 
 /**
- * Polynomial decay: end + (start − end)·(1 − k/steps)^power, the rate that LARS was published with.
+ * Polynomial decay: end + (start − end)·(1 − k/steps)^power, the schedule that LARS was published with.
  *
  * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888), section 5: power 2.
  */
@@ -88,7 +88,7 @@ export function cosine(options: DecayOptions): Schedule {
 export interface MultiStepOptions {
   /** The rate before the first milestone. */
   start: number;
-  /** Ascending steps; from each on the rate is multiplied once more. */
+  /** Ascending steps. From each of them the rate is multiplied by `factor` again. */
   milestones: readonly number[];
   /** Default 0.1. */
   factor?: number;
@@ -104,7 +104,7 @@ export function multiStep(options: MultiStepOptions): Schedule {
   return (step) => start * factor ** milestones.filter((milestone) => step >= milestone).length;
 }
 
-/** A copy, so that what a user does to the list later does not change the schedule. */
+/** A copy, so that later changes to the list do not change the schedule. */
 function checkedMilestones(given: unknown): number[] {
   let least = 0;
   return checkedList("multiStep: milestones", given, "steps").map((milestone, index) => {
@@ -123,15 +123,20 @@ function checkedList(name: string, value: unknown, elements: string): unknown[] 
 /** One part of a {@link sequence}. */
 export interface SequencePart {
   schedule: Schedule;
-  /** How many steps it holds, ≥ 1; only the last part may leave it out. */
+  /** How many steps it lasts, ≥ 1. Only the last part may omit it. */
   steps?: number;
 }
 
 /**
- * Schedules one after the other. Each counts its own steps from 0. Beyond its own end the last part goes on.
+ * Schedules one after another. Each counts its own steps from 0. The last part goes on forever.
  *
- * @throws TypeError or RangeError without parts, for a part without a schedule, and for one other than the last
- *   that has no `steps`
+ * @throws TypeError or RangeError if there are no parts, a part has no schedule, or a part before the last has no
+ *   `steps`
+ * @example
+ * const lr = schedules.sequence([
+ *   { schedule: schedules.warmup({ peak: 1, steps: 100 }), steps: 100 },
+ *   { schedule: schedules.cosine({ start: 1, steps: 900 }) },
+ * ]);
  */
 export function sequence(parts: readonly SequencePart[]): Schedule {
   const list = checkedList("sequence", parts, "parts");

@@ -1,5 +1,5 @@
 /**
- * Block-wise 8-bit quantisation, written to be read: the truth that the fast kernels are held to.
+ * Block-wise 8-bit quantization, written to be read: the reference that the fast kernels must match.
  *
  * Source: Dettmers et al. 2021 (arXiv 2110.02861), section 2.1; bitsandbytes' `quantize_blockwise`.
  */
@@ -41,7 +41,7 @@ export function nearestCode(value: number): number {
   return low;
 }
 
-/** Quantises one block into `codes` and returns its absmax. */
+/** Quantizes one block into `codes` and returns its absmax. */
 function quantizeBlock(values: Float32Array, codes: Uint8Array): number {
   let absmax = 0;
   for (const value of values) absmax = Math.max(absmax, Math.abs(value));
@@ -53,7 +53,7 @@ function quantizeBlock(values: Float32Array, codes: Uint8Array): number {
 }
 
 /**
- * Quantises into arrays that exist.
+ * Quantizes into existing arrays.
  *
  * @param values the elements of whole blocks (the last may be shorter)
  * @param target receives one code per element and one absmax per block
@@ -68,7 +68,7 @@ export function quantizeInto(values: Float32Array, target: QuantizedBlocks): voi
   }
 }
 
-/** The inverse of {@link quantizeInto}, up to the quantisation error. */
+/** The inverse of {@link quantizeInto}, up to the quantization error. */
 export function dequantizeInto(source: QuantizedBlocks, values: Float32Array): void {
   for (let index = 0; index < values.length; index++) {
     const code = source.codes[index]!;
@@ -78,12 +78,14 @@ export function dequantizeInto(source: QuantizedBlocks, values: Float32Array): v
 }
 
 /**
- * Quantises an array to 8 bits in blocks of 256 elements.
+ * Quantizes an array to 8 bits in blocks of 256 elements.
  *
  * @param values finite float32 values
  * @returns one code per element and one absmax per block: 1.0157 bytes per element
- * @throws TypeError when `values` is no Float32Array, or a detached one; RangeError when an element is NaN or
+ * @throws TypeError if `values` is not a Float32Array or is detached; RangeError if an element is NaN or
  *   ±Infinity
+ * @example
+ * const { codes, absmax } = quantizeBlockwise(Float32Array.of(0.5, -1, 0.25));
  */
 export function quantizeBlockwise(values: Float32Array): QuantizedBlocks {
   checkAttached("quantizeBlockwise: values", values, Float32Array);
@@ -101,7 +103,7 @@ export function quantizeBlockwise(values: Float32Array): QuantizedBlocks {
  *
  * @param source codes and one absmax per 256 of them
  * @returns codebook[code] · absmax, rounded to float32
- * @throws TypeError for wrong types and detached arrays; RangeError when the number of absmax values does not fit,
+ * @throws TypeError for wrong types and detached arrays; RangeError if the number of absmax values does not fit,
  *   or one is negative or not finite
  */
 export function dequantizeBlockwise(source: QuantizedBlocks): Float32Array {
@@ -113,7 +115,7 @@ export function dequantizeBlockwise(source: QuantizedBlocks): Float32Array {
   return values;
 }
 
-/** A detached array has no elements, so that its length would say that there is nothing to do. */
+/** A detached array has length 0, so without this check there would be nothing to do. */
 function checkAttached<A extends Float32Array | Uint8Array>(
   what: string,
   value: unknown,

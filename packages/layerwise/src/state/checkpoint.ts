@@ -1,4 +1,4 @@
-/** Checkpoints: an optimizer's state as a safetensors file, with room for weights beside it. */
+/** Checkpoints: an optimizer's state as a safetensors file, with space for weights. */
 import {
   checkArray,
   checkBoolean,
@@ -21,17 +21,17 @@ import type { LayerState, StateDict } from "./saved-state.js";
 /** Says in the metadata what the file is. */
 const FORMAT = "layerwise.checkpoint";
 const VERSION = "1";
-/** Tensors of the state have names under this; others may not. */
+/** Names of the state's tensors start with this; others may not. */
 const PREFIX = "optimizer/";
 const RESERVED = ["format", "version", "state"];
 
-/** A tensor that is kept beside the state, weights for example. */
+/** A tensor that is stored with the state, weights for example. */
 export interface CheckpointTensor {
   shape: readonly number[];
   data: Float32Array;
 }
 
-/** What may be kept beside the state. */
+/** What may be stored with the state. */
 export interface CheckpointExtras {
   /** By name; a name may not start with "optimizer/". */
   tensors?: Record<string, CheckpointTensor>;
@@ -39,7 +39,7 @@ export interface CheckpointExtras {
   metadata?: Record<string, string>;
 }
 
-/** A state dictionary as `loadStateDict` takes it, and what was kept beside it. */
+/** A state dictionary for `loadStateDict`, and what was stored with it. */
 export interface Checkpoint extends StateDict, CheckpointExtras {}
 
 /** What a layer's entry in the metadata says; its arrays are tensors. */
@@ -57,8 +57,10 @@ interface LayerEntry {
  * `optimizer/i/gradientHistory` (F64).
  *
  * @param state what `stateDict()` returned
- * @throws TypeError or RangeError for a malformed state, tensor or text, for names that are taken, and for more
- *   names and metadata than a header of 16 MiB holds: what {@link decodeCheckpoint} would not read is not written
+ * @throws TypeError or RangeError for a malformed state, tensor or text, for reserved names, and if names and
+ *   metadata need a header of more than 16 MiB: nothing is written that {@link decodeCheckpoint} would not read
+ * @example
+ * const bytes = encodeCheckpoint(optimizer.stateDict(), { metadata: { epoch: "3" } });
  */
 export function encodeCheckpoint(
   state: StateDict,
@@ -89,7 +91,7 @@ interface CheckedExtras {
   metadata: Record<string, string>;
 }
 
-/** A decoded checkpoint is extras too: it has the state beside them. */
+/** A decoded checkpoint may be passed as extras: it has the state too. */
 const EXTRAS_NAMES = ["tensors", "metadata", "step", "layers"];
 
 function checkedExtras(given: unknown): CheckedExtras {
@@ -150,10 +152,13 @@ function tensorName(index: number, name: string): string {
 /**
  * Reads what {@link encodeCheckpoint} wrote.
  *
- * @returns the state dictionary; `tensors` and `metadata` are there if any were kept
- * @throws TypeError or RangeError that says what is wrong: no safetensors, cut, another format or version,
- *   tensors that are missing, too many or of another shape than their layer, state that no run leaves behind (NaN
- *   or infinite momentum, a negative absmax), a header of more than 16 MiB
+ * @returns the state dictionary; with `tensors` and `metadata` if any were stored
+ * @throws TypeError or RangeError that says what is wrong: not safetensors, truncated, another format or version,
+ *   missing, extra or misshapen tensors, state that no run produces (NaN or infinite momentum, a negative absmax), a
+ *   header of more than 16 MiB
+ * @example
+ * const { tensors, metadata, ...state } = decodeCheckpoint(bytes);
+ * optimizer.loadStateDict(state);
  */
 export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
   const file = decodeSafetensors(bytes);

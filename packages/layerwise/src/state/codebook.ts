@@ -52,7 +52,7 @@ export function createDynamicMap(): Float32Array {
 }
 
 /**
- * The float32 midpoints between neighbours of a codebook: a value above midpoint i belongs to a code
+ * The float32 midpoints between neighbors of a codebook: a value above midpoint i belongs to a code
  * above i, a value at or below it to a code up to i.
  *
  * @param codebook ascending float32 values

@@ -78,7 +78,7 @@ export function encodeSafetensors({ tensors, metadata }: Safetensors): Uint8Arra
   return bytes;
 }
 
-/** What this library would not read it does not write. */
+/** The library does not write what it would not read. */
 function headerText(header: Readonly<Record<string, unknown>>): Uint8Array {
   const text = JSON.stringify(header);
   checkJson("safetensors: header", text);
@@ -98,8 +98,8 @@ function checkHeaderBytes(bytes: number, most: number): void {
 /**
  * Reads a file. The tensors are copies, so the bytes need no alignment and may be reused.
  *
- * @throws TypeError or RangeError that says what is wrong: a cut file, a header of a wrong size, that is no JSON or
- *   has a name twice, offsets that overlap, leave gaps or do not fit the shape, another dtype than F64, F32, I32, U32 and U8
+ * @throws TypeError or RangeError that says what is wrong: a truncated file, a header of a wrong size, that is not JSON or
+ *   has a duplicate name, offsets that overlap, leave gaps or do not fit the shape, a dtype other than F64, F32, I32, U32 and U8
  */
 export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   const { header, start } = readHeader(bytes);

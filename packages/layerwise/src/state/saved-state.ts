@@ -1,4 +1,4 @@
-/** What an optimizer's state looks like outside of it, and the checks that anything from outside passes. */
+/** An optimizer's state outside of it, and the checks of state from outside. */
 import {
   checkArray,
   checkFinite,
@@ -19,11 +19,11 @@ export interface LayerState {
   /** null when the parameter has none. */
   name: string | null;
   shape: number[];
-  /** Steps that the layer has made. */
+  /** Steps that the layer made. */
   step: number;
-  /** null before the first step, and without momentum. */
+  /** null before the first step or without momentum. */
   momentum: Momentum | null;
-  /** The last 100 squared gradient norms, or null when percentile clipping was never on. */
+  /** The last 100 squared gradient norms, or null if percentile clipping was never on. */
   gradientHistory: Float64Array | null;
 }
 
@@ -35,7 +35,7 @@ export interface StateDict {
 }
 
 /**
- * A state from outside, with every field checked: what no run of an optimizer leaves behind is refused.
+ * A state from outside, with every field checked: it throws for anything that no run of an optimizer produces.
  *
  * @throws TypeError or RangeError that names the field and its layer, what was expected and the value
  */

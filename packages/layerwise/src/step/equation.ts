@@ -35,13 +35,13 @@ function placedFactors(
   }
 }
 
-/** Neither rate nor ratio: what rules measure that scale the update itself. */
+/** Neither rate nor ratio, for rules that scale the update itself and measure it unscaled. */
 const UNSCALED: PlacedFactors = { direction: 1, step: 0 };
 
-/** What a layer's past and its clipping do to the equation. */
+/** How a layer's past and its clipping change the equation. */
 type History = Pick<StepScalars, "gradientScale" | "isFirst">;
 
-// No object is spread here or in lars.ts: with many small layers that was half of a step's time.
+// No object spread here or in lars.ts: with many small layers spreading took half of a step.
 function equationOf(
   values: Hyperparameters,
   { gradientScale, isFirst }: History,

@@ -20,8 +20,8 @@ export interface MomentumOwner {
 }
 
 /**
- * The momentum of a layer in the wanted kind: as it is, converted into new arrays, or zeros. Nothing
- * is changed or released, so that a failed allocation leaves the state as it was.
+ * The momentum of a layer in the wanted kind: unchanged, converted into new arrays, or zeros. It neither
+ * changes nor frees anything, so a failed allocation leaves the state as it was.
  */
 export function momentumAs(
   kind: MomentumKind,

@@ -1,7 +1,7 @@
 /**
  * One step over all layers, in the words of docs/specification.md: begin, measure, clip, ratio, apply, report.
  *
- * Nothing is written before everything is decided and all memory is there, so that a step happens whole or not at all.
+ * Nothing is written until everything is decided and all memory is allocated, so a step happens completely or not at all.
  */
 import { checkArray, hasLength, shown } from "../check.js";
 import { globalClipScale } from "../decide/global-clipping.js";
@@ -26,17 +26,17 @@ export interface GroupStep {
   readonly learningRate: number;
 }
 
-/** What a step works with, beside its layers. */
+/** What a step needs in addition to its layers. */
 export interface StepContext {
   readonly kernel: Kernel;
   /** What multiplies every gradient, > 0. */
   readonly gradScale: number;
 }
 
-/** What a step says of its layers; the optimizer adds its own count and rate. */
+/** What a step reports about its layers. The optimizer adds its count and rate. */
 export type StepOutcome = Pick<StepReport, "skipped" | "gradNorm" | "layers">;
 
-/** A layer that takes part: it has a gradient. */
+/** A layer that takes part in a step, because it has a gradient. */
 interface Active {
   readonly layer: Layer;
   readonly values: Hyperparameters;
@@ -55,7 +55,7 @@ interface Clips {
 
 /**
  * @throws TypeError or RangeError that names the layer, for arrays that do not fit it; NonFiniteGradientError under
- *   nonFinite "throw". Nothing was written then
+ *   nonFinite "throw". Then nothing was written
  */
 export function runStep(
   groups: readonly GroupStep[],
@@ -71,7 +71,7 @@ export function runStep(
   return report(active, { norms, clips, ratios, applied });
 }
 
-/** The layers that have a gradient, with arrays that are as long as they were. */
+/** The layers that have a gradient, with arrays of unchanged length. */
 function begin(groups: readonly GroupStep[], gradScale: number): Active[] {
   const active: Active[] = [];
   for (const { layers, values, learningRate } of groups) {
@@ -94,7 +94,7 @@ function hasGradient({ parameter, label }: Layer): boolean {
   const isRight =
     hasLength(data, size) &&
     (grad === null || (grad instanceof Float32Array && hasLength(grad, size)));
-  // Nothing is put into words before something is wrong: with many small layers that was a tenth of a step's time.
+  // Messages are built only if something is wrong: with many small layers they took a tenth of a step.
   if (!isRight) {
     checkArray(`layer ${shown(label)}: data`, data, Float32Array, size);
     checkArray(`layer ${shown(label)}: grad`, grad, Float32Array, size);
@@ -211,7 +211,7 @@ interface Decisions {
   readonly ratios: readonly number[];
 }
 
-/** Makes the momenta, writes weights and momenta, then counts and histories, and returns the sums of the apply pass. */
+/** Allocates momenta, writes weights and momenta, then counts and histories, and returns the sums of the apply pass. */
 function apply(kernel: Kernel, active: readonly Active[], decisions: Decisions): SumsOfSquares[] {
   const momenta = makeMomenta(
     active,
@@ -248,7 +248,7 @@ function apply(kernel: Kernel, active: readonly Active[], decisions: Decisions):
   return sums;
 }
 
-/** Puts a momentum in the place of another, which is given back. */
+/** Replaces a momentum and frees the old one. */
 export function setMomentum(layer: Layer, next: Layer["momentum"], kernel: Kernel): void {
   if (next === layer.momentum) return;
   if (layer.momentum !== null) kernel.releaseMomentum(layer.momentum);

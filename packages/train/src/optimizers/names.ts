@@ -29,3 +29,12 @@ export function isClipped(name: OptimizerName): boolean {
 export function isLars(name: OptimizerName): boolean {
   return ruleOf(name).startsWith("lars");
 }
+
+/** Pairs of a list whose runs are the same: `lars` is another name of `lars32bit`. */
+export function samePairs(names: readonly OptimizerName[]): [OptimizerName, OptimizerName][] {
+  const other = (name: OptimizerName): OptimizerName =>
+    isClipped(name) ? `lars32bit${CLIPPED}` : "lars32bit";
+  return names
+    .filter((name) => ruleOf(name) === "lars" && names.includes(other(name)))
+    .map((name) => [name, other(name)]);
+}

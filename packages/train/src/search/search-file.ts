@@ -75,7 +75,8 @@ function checkedSearch(file: string, value: unknown): SavedSearch {
   };
 }
 
-function checkedTrial(what: string, value: unknown): Trial {
+/** @throws UsageError unless the value is a trial */
+export function checkedTrial(what: string, value: unknown): Trial {
   const trial = checkObject(what, value);
   const whole = (name: string): number =>
     checkInteger(`${what}: ${name}`, trial[name], { from: 0, to: 2 ** 31 });

@@ -10,6 +10,7 @@ import { FolderLock } from "../folder-lock.js";
 import { takeNewFolder } from "../new-folder.js";
 import { cellKey } from "./cells.js";
 import type { Cell, CellResult } from "./cells.js";
+import { checkResult } from "./saved-result.js";
 import { checkSavedSweep } from "./sweep-options.js";
 import type { SweepOptions } from "./sweep-options.js";
 
@@ -122,15 +123,19 @@ export class SweepFolder {
     }
   }
 
-  /** What was recorded; a last line without its end, which a kill can leave, is taken away. */
+  /**
+   * What was recorded; a last line without its end, which a kill can leave, is taken away.
+   *
+   * @throws UsageError that names the line which is none of ours
+   */
   readResults(): CellResult[] {
     const text = readIfThere(this.resultsFile, MAX_RESULTS_BYTES)?.toString() ?? "";
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);
     if (whole !== text) writeAtomically(this.resultsFile, whole);
     const lines = whole.split("\n").slice(0, -1);
     return lines.map((line, index) => {
-      const result = parseObject(`${this.resultsFile}, line ${index + 1}`, line);
-      return result as unknown as CellResult;
+      const what = `${this.resultsFile}, line ${index + 1}`;
+      return checkResult(what, parseObject(what, line));
     });
   }
 

@@ -36,7 +36,7 @@ const VARIED = ["optimizer", "batchSize", "lr", "seed", "seeds", "holdOut"];
  * Checks the options of a sweep and those of the training runs in it.
  *
  * @param raw `lr` is a list of texts such as "sgd=0.1,0.2"
- * @throws UsageError that names the option, the value and what is allowed
+ * @throws UsageError that names the option, the value and what was expected
  */
 export function checkSweepOptions(raw: RawOptions): SweepOptions {
   const training = commonOptions(raw);
@@ -110,9 +110,14 @@ function givenRates(
     const [names, list] = entry.includes("=") ? entry.split("=") : [optimizers, entry];
     for (const name of checkOptimizers("--lr", names)) {
       if (!optimizers.includes(name)) {
-        throw new UsageError(`--lr: has rates of ${name}, which --optimizer does not name`);
+        throw new UsageError(
+          `--lr: expected rates of optimizers that --optimizer names, got those of ${name}`,
+        );
       }
-      if (rates.has(name)) throw new UsageError(`--lr: has rates of ${name} twice`);
+      if (rates.has(name))
+        throw new UsageError(
+          `--lr: expected rates of each optimizer once, got those of ${name} twice`,
+        );
       rates.set(name, checkRates("--lr", list));
     }
   }

@@ -19,7 +19,20 @@ export interface Running {
 }
 
 export function startCli(args: readonly string[], cwd = process.cwd()): Running {
-  const child = spawn(process.execPath, [CLI, ...args], { cwd, stdio: ["ignore", "pipe", "pipe"] });
+  return start(process.execPath, [CLI, ...args], cwd);
+}
+
+/**
+ * Runs a script of the shell, for pipes, limits and terminals.
+ *
+ * @param script uses `"$@"` for the command line
+ */
+export function runShell(script: string, args: readonly string[]): Promise<Outcome> {
+  return start("bash", ["-c", script, "bash", process.execPath, CLI, ...args]).outcome;
+}
+
+function start(command: string, args: readonly string[], cwd = process.cwd()): Running {
+  const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
   const texts = { stdout: "", stderr: "" };
   child.stdout.on("data", (chunk: Buffer) => (texts.stdout += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (texts.stderr += chunk.toString()));

@@ -124,7 +124,7 @@ function ascendingLowBits(bits: np.Array): np.Array {
 /**
  * The largest magnitude of each block. Consumes `values`.
  *
- * On wasm maxima along a row are not made with SIMD, so that rows are folded first: 1 ns an element instead of
+ * On wasm maxima along a row are not made with SIMD, so that rows are folded first: 1 ns per element instead of
  * 5.5.
  */
 function largestMagnitudes(values: np.Array): np.Array {

@@ -1,7 +1,7 @@
 /**
- * Counts of steps. Without `jit`, jax-js computes an array when something that depends on it is read, so that a count that
- * nothing depends on would grow a longer list of additions, and hold more memory, with each step. Here the next
- * count is always part of what the updates are made from.
+ * Counts of steps. Without `jit`, jax-js computes an array only when something that depends on it is read. So a count that
+ * nothing depends on would collect additions, and memory, with each step. Here the updates always depend on the next
+ * count.
  */
 import { numpy as np } from "@jax-js/jax";
 import { int32 } from "./scalars.js";
@@ -10,7 +10,7 @@ import { int32 } from "./scalars.js";
 export interface CountedStep {
   /** int32: the count after the step. */
   readonly next: np.Array;
-  /** A float32 1 that depends on the next count: something in the updates is to be multiplied by it. */
+  /** A float32 1 that depends on the next count, to multiply something in the updates by. */
   readonly one: np.Array;
 }
 

@@ -18,7 +18,7 @@ import type { GradientTransformation, Layers, OptState } from "./transformation.
 import { subtreesAt, unflattened } from "./trees.js";
 import { masked, NO_RULE } from "./trust-ratio.js";
 
-/** Layers that are left out, whatever optimizer they are for. */
+/** Masks: which layers get weight decay and a trust ratio. */
 export interface MaskOptions {
   /** Layers with weight decay; the others have λ = 0. Default: all. */
   weightDecayMask?: Mask;
@@ -26,7 +26,7 @@ export interface MaskOptions {
   trustRatioMask?: Mask;
 }
 
-/** Options of {@link lars}: those of `LARS`, but for what can't be inside `jit`. */
+/** Options of {@link lars}: those of `LARS`, except what can't work inside `jit`. */
 export interface LarsOptions extends Omit<LARSOptions, "lr" | "nonFinite">, MaskOptions {
   /**
    * γ: a number ≥ 0, or a function from the count of steps, an int32 scalar that it consumes, to a float32
@@ -34,8 +34,8 @@ export interface LarsOptions extends Omit<LARSOptions, "lr" | "nonFinite">, Mask
    */
   lr: number | ArraySchedule;
   /**
-   * "skip": a gradient with NaN or ±Infinity changes neither weights nor state, but for `skipped`, which
-   * counts such steps. "throw" is refused: compiled code can't throw. Default "skip".
+   * "skip": a gradient with NaN or ±Infinity changes neither weights nor state, except `skipped`, which
+   * counts such steps. "throw" is an error, because compiled code can't throw. Default "skip".
    */
   nonFinite?: "skip";
 }
@@ -60,12 +60,12 @@ export type LarsState = {
  *     [updates, state] = optimizer.update(gradients, state, tree.ref(params));
  *     params = applyUpdates(params, updates);
  *
- * It computes what `LARS` does with the same options; masks stand for groups. `update` needs the parameters.
+ * It computes what `LARS` computes with the same options; masks replace groups. `update` needs the parameters.
  *
  * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888); the shape is that of `optax.lars`.
  *
  * @param options see {@link LarsOptions}; `lr` is required
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function lars(options: LarsOptions): GradientTransformation<LarsState> {
   return named("lars", options);
@@ -104,7 +104,7 @@ function named(name: string, options: LarsOptions): GradientTransformation<LarsS
   });
 }
 
-/** The states of the layers, checked: those of other options are refused by name. */
+/** The states of the layers, checked. A state of other options throws an error that names the layer. */
 function checkedLayers(
   name: string,
   {
@@ -130,10 +130,10 @@ function checkedLayers(
 }
 
 /**
- * {@link lars} with 8-bit momentum: 1.0157 bytes a parameter, four codes to a uint32. Layers with fewer than
+ * {@link lars} with 8-bit momentum: 1.0157 bytes per parameter, with four codes in a uint32. Layers with fewer than
  * `min8bitSize` elements keep 32 bits.
  *
- * @throws as {@link lars} does; RangeError for `optimBits` other than 8
+ * @throws what {@link lars} throws; RangeError for `optimBits` other than 8
  */
 export function lars8bit(options: LarsOptions): GradientTransformation<LarsState> {
   const given = checkObject("options", options) as Partial<LarsOptions>;
@@ -163,7 +163,7 @@ function resolveLars(options: LarsOptions): ResolvedLars {
   return { lr: checkRate(lr), values, weightDecayMask, trustRatioMask };
 }
 
-/** The options of each layer: what a mask leaves out is as in a group of its own. */
+/** The options of each layer. Layers that a mask excludes are as in a group of their own. */
 function layerValues(
   layers: Layers,
   { values, weightDecayMask, trustRatioMask }: ResolvedLars,

@@ -17,12 +17,12 @@ import { isArray } from "./trees.js";
 export type ArraySchedule = (count: np.Array) => np.Array;
 
 /**
- * Makes any schedule of numbers, `layerwise`'s own among them, usable inside `jit`: its rates of all steps
- * in a table, 4 bytes each. Later steps have the rate of the last.
+ * Makes any schedule of numbers, such as those of `layerwise`, usable inside `jit`, by a table of the rates of all
+ * steps, 4 bytes each. Later steps use the last rate.
  *
  * @param schedule the rate of a step, counted from 0
  * @param steps how many steps the table has, ≥ 1
- * @throws TypeError or RangeError for other steps, and for a rate that is not a finite number ≥ 0
+ * @throws TypeError or RangeError if `steps` is not a whole number ≥ 1, or a rate is not a finite number ≥ 0
  */
 export function tabulated(schedule: Schedule, steps: number): ArraySchedule {
   checkInteger("tabulated: steps", steps, 1);
@@ -55,7 +55,7 @@ export function rateAt(lr: number | ArraySchedule, count: np.Array): np.Array {
 }
 
 /**
- * Multiplies updates by −γ: what turns a direction into what is added to the weights.
+ * Multiplies updates by −γ, which turns a direction into the change of the weights.
  *
  * Source: `optax.scale_by_learning_rate`.
  *

@@ -1,4 +1,4 @@
-/** Masks: which layers an option holds for. */
+/** Masks: the layers that an option applies to. */
 import { tree } from "@jax-js/jax";
 import type { JsTree, JsTreeDef } from "@jax-js/jax";
 import { shown } from "../../check.js";
@@ -8,7 +8,7 @@ import type { LayerShape } from "./trees.js";
 /**
  * A tree of true and false with the structure of the parameters, or a prefix of it (`true` alone is one),
  * or a function that makes it from the tree of {@link LayerShape}:
- * `(shapes) => tree.map(({ ndim }: LayerShape) => ndim > 1, shapes)`. No arrays are passed to it, so there is nothing
+ * `(shapes) => tree.map(({ ndim }: LayerShape) => ndim > 1, shapes)`. It gets no arrays, so it has nothing
  * to consume.
  */
 export type Mask = JsTree<boolean> | ((shapes: JsTree<LayerShape>) => JsTree<boolean>);

@@ -53,7 +53,7 @@ const MOMENTUM_NAMES = {
 } as const;
 
 /**
- * Momentum from a state, checked: a state of other options is refused, above all 32 bits where 8 are asked for.
+ * Momentum from a state, checked. It throws for a state of other options, above all for 32 bits in place of 8.
  *
  * @param name of the transformation
  * @throws TypeError that names the layer, what is expected and what is there
@@ -241,7 +241,7 @@ const TRACE_NAMES = [
  * Source: `optax.trace`; the options are those of `LARS`. With `skipZeros`, elements of the updates that are
  * exactly 0 keep their momentum.
  *
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function trace(options: TraceOptions): GradientTransformation<TraceState> {
   const values = traceValues(options);

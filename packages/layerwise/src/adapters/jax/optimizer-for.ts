@@ -18,15 +18,15 @@ import type { ArrayTree } from "./trees.js";
 /** Options of {@link optimizerFor}: those of `LARS`, and masks. */
 export type HostOptions = LARSOptions & MaskOptions;
 
-/** A layer: an array of jax-js, whose values are copied, or a parameter, which is used as it is. */
+/** A layer: an array of jax-js, whose values are copied, or a parameter, which is used directly. */
 export type HostLeaf = np.Array | Parameter;
 
-/** Gradients of a layer: an array of jax-js, or values on the CPU. null: the layer takes no part. */
+/** The gradient of a layer: an array of jax-js, or values on the CPU. null: the step ignores the layer. */
 export type HostGradient = np.Array | Float32Array | null;
 
 /** What {@link optimizerFor} returns. */
 export class HostOptimizer {
-  /** The optimizer itself, with groups, state, `stateDict` and all. Masked layers are groups of their own. */
+  /** The optimizer itself, with groups, state and `stateDict`. Masked layers form their own groups. */
   readonly optimizer: LARS;
   /** The layers in the order of the tree's leaves. Those made from arrays lie in the kernels' memory. */
   readonly parameters: readonly Parameter[];
@@ -50,8 +50,8 @@ export class HostOptimizer {
    * Reads the gradients out and makes one step of the core.
    *
    * @param gradients a tree with the structure of the parameters; arrays of jax-js in it are consumed. Without
-   *   it, the gradients are those that the parameters have: write into `parameters[i].grad`
-   * @throws as `LARS.step` does, and TypeError for another structure
+   *   it, the step uses the parameters' own gradients: write into `parameters[i].grad`
+   * @throws what `LARS.step` throws, and TypeError for another structure
    */
   step(gradients?: JsTree<HostGradient>, options: StepOptions = {}): StepReport {
     if (gradients !== undefined) this.#takeGradients(gradients);
@@ -69,7 +69,7 @@ export class HostOptimizer {
     );
   }
 
-  /** Gives back the state, and the memory of the parameters that were made from arrays. */
+  /** Frees the state, and the memory of the parameters that were made from arrays. */
   dispose(): void {
     this.optimizer.dispose();
     for (const [parameter, memory] of this.#gradientMemory) {
@@ -90,8 +90,8 @@ export class HostOptimizer {
 }
 
 /**
- * Values of a gradient, in the kernels' memory where there is some: one copy is cheaper than to have every step
- * bring them there.
+ * Values of a gradient, in the kernels' memory if possible: one copy is cheaper than passing them through in
+ * every step.
  */
 function takenGradient(
   gradient: unknown,
@@ -147,18 +147,18 @@ interface HostLayers {
 }
 
 /**
- * The fast way on the CPU: the core's kernels, in place, on a copy of the parameters, for a loop that reads
+ * The fast way on the CPU: the core's kernels work in place on a copy of the parameters, for a loop that reads
  * its gradients out. On the `wasm` device reading is a copy; on GPUs it waits for the device.
  *
  *     const optimizer = optimizerFor(tree.ref(params), { lr: 0.1, momentum: 0.9 });
  *     optimizer.step(gradients);
  *     params = optimizer.arrays();
  *
- * @param params a tree of float32 arrays of jax-js, which are consumed, or of `Parameter`, which are used as
+ * @param params a tree of float32 arrays of jax-js, which are consumed, or of `Parameter`, used as
  *   they are
  * @param options those of `LARS`, and masks
- * @param kernelOptions how steps are run, as for `LARS`
- * @throws TypeError or RangeError that names the option or layer, what was expected and what came
+ * @param kernelOptions how steps run, as for `LARS`
+ * @throws TypeError or RangeError that names the option or layer, what was expected, and the value
  */
 export function optimizerFor(
   params: JsTree<HostLeaf>,
@@ -199,7 +199,7 @@ function copied(leaf: unknown, name: string): Parameter {
   return parameter;
 }
 
-/** A group for each combination of the masks that there is. */
+/** A group for each combination of masks that occurs. */
 function groupsOf(
   { parameters, structure }: HostLayers,
   {

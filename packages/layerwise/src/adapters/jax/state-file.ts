@@ -1,4 +1,4 @@
-/** States, and any other trees of arrays, as safetensors: a tensor for each leaf, named by the way to it. */
+/** States, and any other trees of arrays, as safetensors: a tensor for each leaf, named by its path. */
 import { numpy as np, tree } from "@jax-js/jax";
 import { shown } from "../../check.js";
 import { decodeSafetensors, encodeSafetensors } from "../../state/safetensors.js";
@@ -23,16 +23,16 @@ interface Leaf {
 }
 
 /**
- * Writes a state as safetensors, readable by Python's `safetensors`. It takes any tree of arrays, so that parameters can be
- * in the same file:
+ * Writes a state as safetensors, readable by Python's `safetensors`. It takes any tree of arrays, so parameters can go
+ * into the same file:
  *
  *     const bytes = await encodeState(tree.ref({ params, state }));
  *     ({ params, state } = decodeState({ params, state: optimizer.init(tree.ref(params)) }, bytes));
  *
- * A tensor has the name of the way to its leaf: `state/layers/dense/kernel/momentum`. 8-bit codes are four to a U32.
+ * A tensor's name is the path to its leaf: `state/layers/dense/kernel/momentum`. A U32 holds four 8-bit codes.
  *
  * @param state consumed
- * @throws TypeError for other types than float32, int32 and uint32; RangeError for two leaves of one name, and for NaN
+ * @throws TypeError for types other than float32, int32 and uint32; RangeError for two leaves with one name, and for NaN
  *   and ±Infinity
  */
 export async function encodeState(state: ArrayTree): Promise<Uint8Array<ArrayBuffer>> {
@@ -54,8 +54,8 @@ export async function encodeState(state: ArrayTree): Promise<Uint8Array<ArrayBuf
 /**
  * Reads what {@link encodeState} wrote.
  *
- * @param like a tree like the one that was written, which gives structure, types and shapes: what `init` returns with the
- *   same options. Consumed
+ * @param like a tree with the structure, types and shapes of the written one: what `init` returns with the same
+ *   options. Consumed
  * @param bytes of the file
  * @returns the arrays of the file in the structure of `like`, on the default device
  * @throws TypeError or RangeError that names the first tensor that is missing, of another type or shape, or that `like` does

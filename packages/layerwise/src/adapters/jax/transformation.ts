@@ -1,4 +1,4 @@
-/** Gradient transformations in the shape of optax, which is that of jax-js' own. */
+/** Gradient transformations in the shape of optax, which jax-js' own have too. */
 import { tree } from "@jax-js/jax";
 import type { JsTree, JsTreeDef, numpy as np } from "@jax-js/jax";
 import { shown } from "../../check.js";
@@ -16,7 +16,7 @@ export interface GradientTransformation<State extends OptState = OptState> {
   /** The state before the first step. */
   init(params: JsTree<np.Array>): State;
   /**
-   * @param updates gradients, or what an earlier transformation made of them
+   * @param updates gradients, or the output of an earlier transformation
    * @param state what `init` or the last `update` returned
    * @param params the weights before the step
    * @returns updates with the structure of those given, and the next state, with the structure of the last

@@ -6,9 +6,9 @@ import { shown } from "../../check.js";
 /** Arrays in lists and plain objects, nested at will. */
 export type ArrayTree = JsTree<np.Array>;
 
-/** What is known of a layer without reading it. Masks decide by it, states are sized by it. */
+/** What is known about a layer without reading it. Masks and the sizes of states depend on it. */
 export class LayerShape {
-  /** The way to the leaf, "dense/kernel" or "0/1"; "params" for a tree that is a single array. */
+  /** The path to the leaf, "dense/kernel" or "0/1"; "params" for a tree that is a single array. */
   readonly name: string;
   readonly shape: readonly number[];
 
@@ -27,7 +27,7 @@ export class LayerShape {
     return this.shape.reduce((product, length) => product * length, 1);
   }
 
-  /** The shape itself: masks written for arrays, which are counted, work on shapes too. */
+  /** The shape itself, so that masks written for arrays with reference counts work on shapes too. */
   get ref(): this {
     return this;
   }

@@ -32,7 +32,7 @@ export function decayed(
   return zeros === null ? direction : numpy.where(zeros.ref, 0, direction);
 }
 
-/** What the ratios of layers with one rule are taken from, beside the rule. All arrays are borrowed. */
+/** The inputs of the ratios of layers with one rule. All arrays are borrowed. */
 export interface Adaptation extends StepFactors<ArrayRate> {
   /** The layers' weights. */
   readonly weights: readonly np.Array[];
@@ -65,7 +65,7 @@ export function ratiosOf(
 
 /** Options of {@link scaleByTrustRatio}. */
 export interface TrustRatioOptions {
-  /** The rule. Default: `clip-update` with `maxUnorm`; not together with `maxUnorm`. */
+  /** The rule. Default: `clip-update` with `maxUnorm`. Give this or `maxUnorm`, not both. */
   trustRatio?: TrustRatioOption;
   /** Short for the rule `clip-update`: the largest ‖u‖ / ‖w‖, ≥ 0; 0 is off. Default 0.02. */
   maxUnorm?: number;
@@ -73,9 +73,9 @@ export interface TrustRatioOptions {
   weightDecay?: number;
   /** Under `scale-gradient` with `clip`, and required there: γ. */
   lr?: number | ArraySchedule;
-  /** Layers that are adapted; the others pass with r = 1. Default: all. */
+  /** Adapted layers; the others have r = 1. Default: all. */
   trustRatioMask?: Mask;
-  /** Layers that are decayed. Default: all. */
+  /** Layers with weight decay. Default: all. */
   weightDecayMask?: Mask;
 }
 
@@ -89,13 +89,13 @@ const TRUST_RATIO_NAMES = [
 ];
 
 /**
- * The trust ratio as a transformation of its own: updates times r. What comes in is u, so put momentum
- * before it; under `scale-gradient` it is the gradient g, weight decay is added here, and momentum goes
+ * The trust ratio as a transformation: updates times r. It takes u, so put momentum
+ * before it. Under `scale-gradient` it takes the gradient g and adds weight decay itself; put momentum
  * after it.
  *
  * Source: `optax.scale_by_trust_ratio`, which is `{ rule: "scale-update", coefficient: 1 }`.
  *
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function scaleByTrustRatio(
   options: TrustRatioOptions = {},
@@ -193,7 +193,7 @@ export function placementOf(rule: TrustRatio): "classic" | "before" | "after" {
  * Source: `optax.add_decayed_weights`.
  *
  * @param weightDecay λ ≥ 0
- * @param mask layers that are decayed. Default: all
+ * @param mask layers with weight decay. Default: all
  */
 export function addDecayedWeights(
   weightDecay: number = DEFAULTS.weightDecay,

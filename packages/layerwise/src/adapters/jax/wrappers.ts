@@ -1,4 +1,4 @@
-/** Transformations around another one. */
+/** Transformations that wrap another one. */
 import { numpy as np, tree } from "@jax-js/jax";
 import { checkBoolean, checkInteger, checkNames, checkObject } from "../../check.js";
 import { computedOnce } from "./compiled.js";
@@ -24,12 +24,12 @@ export type SkipState<State extends OptState = OptState> = {
 };
 
 /**
- * Passes over steps whose updates, as they come in, have a NaN or infinite element: what comes out is 0, and the inner
- * state stays as it was. `lars` does so by itself; this is for chains of pieces, and for other optimizers.
+ * Skips steps whose incoming updates have a NaN or infinite element: it returns 0 and keeps the inner state.
+ * `lars` does this itself; use this for chains of pieces and for other optimizers.
  *
- * Source: `optax.apply_if_finite`, which looks at what the inner transformation makes, and gives up after some steps.
+ * Source: `optax.apply_if_finite`, which tests the output of the inner transformation, and gives up after some steps.
  *
- * @param inner what steps are made with
+ * @param inner the transformation that makes the steps
  */
 export function skipNonFinite<State extends OptState>(
   inner: GradientTransformation<State>,
@@ -59,7 +59,7 @@ export function skipNonFinite<State extends OptState>(
 
 /** Options of {@link multiSteps}. */
 export interface MultiStepsOptions {
-  /** Whether the inner transformation gets the mean of the gradients, or their sum. Default true. */
+  /** true: the inner transformation gets the mean of the gradients; false: their sum. Default true. */
   useGradMean?: boolean;
 }
 
@@ -74,17 +74,17 @@ export type MultiStepsState<State extends OptState = OptState> = {
 };
 
 /**
- * Accumulates gradients over k calls: the inner transformation makes a step with their mean in each k-th, and what comes
- * out of the others is 0. So a batch can be larger than what fits into memory.
+ * Accumulates gradients over k calls: every k-th call makes a step of the inner transformation with their mean, and the
+ * others return 0. So a batch can be larger than what fits into memory.
  *
- * `jit` has no branches: the inner transformation is computed in every call, and chosen in each k-th. It keeps one
- * gradient of float32.
+ * `jit` has no branches: every call computes the inner transformation, and every k-th uses it. The state keeps one
+ * float32 gradient.
  *
  * Source: `optax.MultiSteps`.
  *
- * @param inner what steps are made with
- * @param k calls to a step, ≥ 1
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @param inner the transformation that makes the steps
+ * @param k calls per step, ≥ 1
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function multiSteps<State extends OptState>(
   inner: GradientTransformation<State>,
@@ -168,15 +168,15 @@ function toFloat(count: np.Array): np.Array {
 }
 
 /**
- * Leaves layers out: the inner transformation sees only those that the mask keeps, and the updates of the others pass as
- * they are. State is kept for those layers alone. In the trees that the inner transformation gets, an empty list stands
- * where a layer was left out.
+ * Excludes layers: the inner transformation sees only those that the mask selects, and the updates of the others pass
+ * unchanged. Only the selected layers have state. In the trees that the inner transformation gets, an empty list replaces
+ * each excluded layer.
  *
  * Source: `optax.masked`.
  *
- * @param inner what the kept layers pass through
- * @param mask true for the layers that are kept: see {@link Mask}
- * @returns a transformation with the state of the inner one; an empty list where the mask keeps no layer
+ * @param inner the transformation of the selected layers
+ * @param mask true for selected layers: see {@link Mask}
+ * @returns a transformation with the state of the inner one; an empty list if the mask selects no layer
  */
 export function masked<State extends OptState>(
   inner: GradientTransformation<State>,

@@ -1,6 +1,6 @@
 /**
- * State that was loaded, until the variables that it belongs to make their first step. TensorFlow.js gives names
- * once: a model that is loaded again in the same page has variables `kernel_1` where `kernel` was saved.
+ * Loaded state, until its variables make their first step. TensorFlow.js uses each name once: a model that is loaded
+ * again in the same page has variables `kernel_1` where `kernel` was saved.
  */
 import { shown } from "../../check.js";
 import type { LayerState } from "../../state/saved-state.js";
@@ -23,7 +23,7 @@ export class LoadedState {
   }
 
   /**
-   * Finds the state of variables that make their first step. By name and shape; by position, where no name is known,
+   * Finds the state of variables that make their first step: by name and shape, or by position if no name matches,
    * there are as many variables as layers, and all shapes agree.
    *
    * @param fresh in the order of the step
@@ -75,7 +75,7 @@ export class LoadedState {
   }
 
   /**
-   * Says once, on the console, which state has not found its variable after a step.
+   * Reports once, on the console, which state has no variable after a step.
    *
    * @param fresh the variables that made their first step
    */
@@ -121,8 +121,8 @@ function suffixOf({ name }: { name: string | null }): number {
 }
 
 /**
- * Of layers that are alike, those whose names are the same to the letter. Where none are, all in the order of their
- * suffixes, if there are as many variables as layers: else it can't be told which is which.
+ * Of layers that are alike, those whose names match exactly. If none do, all in the order of their suffixes, provided
+ * that there are as many variables as layers; otherwise it is unclear which is which.
  */
 function byName(fresh: readonly Slot[], waiting: readonly LayerState[]): Map<Slot, LayerState> {
   const placed = new Map<Slot, LayerState>();

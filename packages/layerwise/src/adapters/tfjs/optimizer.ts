@@ -1,4 +1,4 @@
-/** LARS as optimizers of TensorFlow.js. They bring its tensors to the core, and have no rule of their own. */
+/** LARS as optimizers of TensorFlow.js. They bring its tensors to the core and implement no rule. */
 import { shown } from "../../check.js";
 import * as core from "../../optimizer/lars.js";
 import type { ClassName } from "../../options/fixed-bits.js";
@@ -32,22 +32,22 @@ import type {
 } from "./tensorflow.js";
 import { fromTensors, toTensors } from "./weights.js";
 
-/** What the optimizers have beside the members of `tf.Optimizer`. */
+/** Members in addition to those of `tf.Optimizer`. */
 export interface LARSMembers {
-  /** γ of the variables that have no rate of their own: a number ≥ 0, or a schedule. Can be set at any time. */
+  /** γ of the variables without a rate of their own: a number ≥ 0, or a schedule. Can be set at any time. */
   learningRate: number | Schedule;
-  /** Options by variable. Can be set until the first step. */
+  /** Options by variable. Can be set before the first step. */
   variableOptions: VariableOptions;
-  /** What the last step did; null before the first, and where the numbers stay on the device. */
+  /** The report of the last step; null before the first, and if the numbers stay on the device. */
   readonly lastStep: StepReport | null;
   /** Bytes of optimizer state held now. */
   readonly stateBytes: number;
-  /** Sets {@link learningRate}, as `tf.train.sgd` has it. */
+  /** Sets {@link learningRate}, as in `tf.train.sgd`. */
   setLearningRate(lr: number | Schedule): void;
   /**
-   * Waits until it is known of all steps so far whether their gradients were finite: on devices, steps don't wait.
+   * Waits until the gradients of all steps so far are known to be finite or not: on devices, steps don't wait.
    *
-   * @throws NonFiniteGradientError under nonFinite "throw", for a gradient of a step that no error has told of yet
+   * @throws NonFiniteGradientError under nonFinite "throw", for a non-finite gradient that no error has reported yet
    */
   settled(): Promise<void>;
 }
@@ -62,7 +62,7 @@ type OptimizerOf<TF> = TF extends {
 export interface LARSClass<TF> {
   /**
    * @param options the core's {@link LARSOptions}, `excludeFromAdaptation` and `variableOptions`
-   * @throws TypeError or RangeError that names the option, what was expected and what came
+   * @throws TypeError or RangeError that names the option, what was expected, and the value
    */
   new (options: TensorFlowLARSOptions): OptimizerOf<TF> & LARSMembers;
   /** The name under which models are saved. */
@@ -78,14 +78,17 @@ export interface LARSClasses<TF> {
   readonly LARS32bit: LARSClass<TF>;
 }
 
-/** Once for each TensorFlow.js: a second set of classes would take the registered names from the first. */
+/** Once per TensorFlow.js: a second set of classes would take over the registered names of the first. */
 const created = new WeakMap<object, LARSClasses<unknown>>();
 
 /**
  * Makes the LARS optimizers for a TensorFlow.js, and registers them for `tf.loadLayersModel`.
  *
  * @param tf the namespace: `import * as tf from "@tensorflow/tfjs"` (4.x)
- * @throws TypeError when it is something else
+ * @throws TypeError if it is anything else
+ * @example
+ * const { LARS8bit } = createLars(tf);
+ * model.compile({ optimizer: new LARS8bit({ lr: 0.5, momentum: 0.9 }), loss: "categoricalCrossentropy" });
  */
 export function createLars<TF extends TensorFlowNamespace>(tf: TF): LARSClasses<TF> {
   const known = created.get(checkedNamespace(tf));
@@ -115,7 +118,7 @@ function checkedNamespace(tf: unknown): object {
 const CORE = { LARS: core.LARS, LARS8bit: core.LARS8bit, LARS32bit: core.LARS32bit } as const;
 
 function createClass(tf: TensorFlow, className: ClassName): object {
-  // The structural type says what the subclass uses; what it leaves alone is there all the same.
+  // The structural type lists only what the subclass uses.
   const Base = tf.Optimizer as unknown as new () => BaseOptimizer;
 
   const cls = class extends Base implements LARSMembers {
@@ -184,7 +187,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       return this.#watch.settled();
     }
 
-    /** As that of `tf.Optimizer`, but for a step that is refused: it leaves no tensors behind. */
+    /** As in `tf.Optimizer`, except that a step that throws leaves no tensors behind. */
     override minimize(
       f: () => Tensor,
       returnCost = false,
@@ -205,9 +208,9 @@ function createClass(tf: TensorFlow, className: ClassName): object {
     }
 
     /**
-     * Makes one step: whole, or not at all.
+     * Makes one step: completely, or not at all.
      *
-     * @param gradients by variable name, or a list of { name, tensor }. Variables whose gradient is null are left alone
+     * @param gradients by variable name, or a list of { name, tensor }. Variables whose gradient is null keep their values
      * @throws TypeError or RangeError that names the variable; NonFiniteGradientError under nonFinite "throw", on a
      *   device at a later step
      */
@@ -240,8 +243,8 @@ function createClass(tf: TensorFlow, className: ClassName): object {
     }
 
     /**
-     * The state as tensors: see {@link toTensors}. They belong to the optimizer, which disposes of them when it is
-     * asked again, and in `dispose`: TensorFlow.js does not when it saves a model.
+     * The state as tensors: see {@link toTensors}. They belong to the optimizer, which disposes of them at the next
+     * call and in `dispose`, because TensorFlow.js does not when it saves a model.
      */
     async getWeights(): Promise<NamedTensor[]> {
       this.#releaseDisposed();
@@ -255,11 +258,11 @@ function createClass(tf: TensorFlow, className: ClassName): object {
     }
 
     /**
-     * Loads what {@link getWeights} returned, copying. Variables take their state when they make their first step: that
-     * of their name, but for the suffix that TensorFlow.js gives to names that are taken, and of their shape; that
-     * of their position where no name is known and all shapes agree. The console says which state has no variable then.
+     * Loads a copy of what {@link getWeights} returned. A variable takes its state at its first step: the state with
+     * its shape and its name, ignoring the suffix that TensorFlow.js adds to names in use. If no name matches and all
+     * shapes agree, it goes by position. Then the console lists state without a variable.
      *
-     * @throws TypeError or RangeError that names the tensor when state can't be right; nothing was loaded then
+     * @throws TypeError or RangeError that names the tensor if state can't be right; then nothing was loaded
      */
     async setWeights(weights: NamedTensor[]): Promise<void> {
       const { step, layers } = await fromTensors(weights);
@@ -268,7 +271,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       this.#loaded = new LoadedState(layers);
     }
 
-    /** As JSON. Functions (schedules, options by variable) have to be set again after loading. */
+    /** Options as JSON. Set functions (schedules, options by variable) again after loading. */
     getConfig(): Config {
       return toConfig({
         ...this.#options,
@@ -277,7 +280,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       });
     }
 
-    /** Gives the state back. */
+    /** Frees the state. */
     override dispose(): void {
       this.#disposeStepper();
       this.#disposeExported();
@@ -296,7 +299,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       this.#exported = [];
     }
 
-    /** Gives the state of variables back that were disposed of since. */
+    /** Frees the state of variables that were disposed of since. */
     #releaseDisposed(): void {
       const gone = [...this.#slots.values()].filter(({ variable }) => variable.isDisposed);
       if (gone.length === 0) return;
@@ -305,7 +308,7 @@ function createClass(tf: TensorFlow, className: ClassName): object {
       this.#stepper?.remove(gone);
     }
 
-    /** Where the tensors are decides. When the backend was changed between two steps, the state moves along. */
+    /** The backend decides. If it changed between two steps, the state moves along. */
     #currentStepper(): Stepper {
       const isHost = liveMemory(tf.engine()) !== null;
       const Wanted = isHost ? HostStepper : DeviceStepper;

@@ -1,4 +1,4 @@
-/** The adapter's options: the core's, and which of them differ from variable to variable. */
+/** The adapter's options: the core's, and those that differ between variables. */
 import { checkBoolean, checkObject, shown } from "../../check.js";
 import { EXCLUDED, isUsuallyExcluded } from "../../options/exclusion.js";
 import { checkBitsOfGroup, FIXED_BITS, withFixedBits } from "../../options/fixed-bits.js";
@@ -17,7 +17,7 @@ export interface VariablePattern extends Partial<LARSOptions> {
   name: RegExp | string;
 }
 
-/** Options by variable: a list of patterns, later ones over earlier ones, or a function. */
+/** Options by variable: a list of patterns, of which later ones override earlier ones, or a function. */
 export type VariableOptions =
   | readonly VariablePattern[]
   | ((variable: VariableInfo) => Partial<LARSOptions> | null | undefined);
@@ -25,11 +25,11 @@ export type VariableOptions =
 /** Options of the optimizers for TensorFlow.js. */
 export interface TensorFlowLARSOptions extends LARSOptions {
   /**
-   * Variables with fewer than 2 dimensions (biases, normalisation) get no trust ratio and no weight decay.
+   * Variables with fewer than 2 dimensions (biases, normalization) get neither trust ratio nor weight decay.
    * Default false.
    */
   excludeFromAdaptation?: boolean;
-  /** Options in which variables differ, over all others. Default: none. */
+  /** Options by variable, which override all others. Default: none. */
   variableOptions?: VariableOptions;
 }
 
@@ -40,7 +40,7 @@ export interface SplitOptions {
   readonly variableOptions: VariableOptions;
 }
 
-/** @throws TypeError that names the option, what was expected and what came */
+/** @throws TypeError that names the option, what was expected, and the value */
 export function splitOptions(given: unknown): SplitOptions {
   const {
     excludeFromAdaptation: exclude = false,
@@ -107,7 +107,7 @@ function overlaid(below: Partial<LARSOptions>, above: Partial<LARSOptions>): Par
 /**
  * The checked hyperparameters of a variable, by the core's rules.
  *
- * @throws TypeError or RangeError that names the option, what was expected and what came
+ * @throws TypeError or RangeError that names the option, what was expected, and the value
  */
 export function hyperparametersOf(
   className: ClassName,

@@ -1,4 +1,4 @@
-/** What both ways to run a step have in common: the core's kernels on the host, tensor operations on a device. */
+/** The interface of both ways to run a step: the core's kernels on the host, tensor operations on a device. */
 import type { Hyperparameters, LARSOptions } from "../../options/options.js";
 import type { LayerState, StateDict } from "../../state/saved-state.js";
 import type { StepReport } from "../../step/report.js";
@@ -34,9 +34,9 @@ export interface Stepper {
   /** Whether steps can go on here now that the engine's backend may be another. */
   runsOn(engine: Engine): boolean;
 
-  /** Takes variables in. After an error, {@link remove} forgets those that were. */
+  /** Adds variables. After an error, {@link remove} removes those that were added. */
   add(slots: readonly Slot[], initial: InitialState): void;
-  /** Gives the state of variables back; those that are not known are passed over. */
+  /** Frees the state of variables; ignores unknown ones. */
   remove(slots: readonly Slot[]): void;
 
   /**

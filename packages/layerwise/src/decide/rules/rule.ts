@@ -62,9 +62,9 @@ export interface TrustRatioRule<Fields> {
 export const WHEN_ZERO: readonly WhenZero[] = ["unit", "freeze"];
 
 /**
- * A layer at zero, or a quotient without denominator, says nothing of the scale of a step. The step
- * then goes unscaled, so that a bias that starts at 0 learns (LARC, timm and optax do the same);
- * with "freeze" it does not, which is what bitsandbytes does with a layer at zero.
+ * A layer at zero, or a quotient with a zero denominator, says nothing about the scale of a step. Then the step
+ * is unscaled, so that a bias that starts at 0 learns (LARC, timm and optax do the same). With "freeze" it does not
+ * move, as in bitsandbytes.
  */
 export function ratioWhenZero(whenZero: WhenZero): number {
   return whenZero === "freeze" ? 0 : 1;

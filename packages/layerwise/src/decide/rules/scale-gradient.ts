@@ -4,7 +4,7 @@ import type { TrustRatioRule, WhenZero } from "./rule.js";
 /**
  * The gradient scaled to the weights before the momentum: r = coefficient·‖w‖ / D.
  *
- * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888), section 5 and algorithm 1; the variants are
+ * Source: You, Gitman, Ginsburg 2017 (arXiv 1708.03888), section 5 and algorithm 1. The variants are
  * those of timm, Apex LARC, optax, MLPerf, torchlars, Paddle and kozistr's pytorch_optimizer.
  */
 export interface ScaleGradient {
@@ -22,7 +22,7 @@ export interface ScaleGradient {
   readonly clip: boolean;
   /**
    * "classic": the momentum holds γ·r·d (paper, optax, MLPerf, Paddle, MXNet); "torch": it holds r·d, and γ
-   * multiplies the momentum (timm, Apex). They differ as soon as γ changes. Default "classic".
+   * multiplies the momentum (timm, Apex). They differ when γ changes. Default "classic".
    */
   readonly momentumOrder: "classic" | "torch";
   /** Default "unit". */

@@ -1,10 +1,10 @@
 /**
  * What all WebAssembly kernels of a program share: two memories, and the threads.
  *
- * Parameters that were allocated lie in shared memory with their state, where threads reach them. All else
- * passes through: through shared memory where other threads work while the caller copies, through unshared memory
- * where it is alone, since V8 copies into that twice as fast (35 against 17 GB/s). Measured over 2^25 elements: 32 and
- * 44 ms on two threads.
+ * Allocated parameters and their state lie in shared memory, where threads reach them. Everything else
+ * passes through: through shared memory if other threads work while the caller copies, else through unshared memory,
+ * into which V8 copies twice as fast (35 instead of 17 GB/s). Measured over 2^25 elements on two threads: 32 and
+ * 44 ms.
  */
 import type { Momentum } from "../../state/momentum.js";
 import { CHUNK_SIZE, NO_SUMS } from "../kernel.js";
@@ -19,7 +19,7 @@ import { ThreadPool } from "./thread-pool.js";
 import type { MomentumPlace, PassRunner } from "./wasm-kernel.js";
 import { Workspace } from "./workspace.js";
 
-/** Fewer are done before the others have woken up. */
+/** Fewer batches are finished before other threads have woken. */
 const LEAST_BATCHES = 8;
 
 export class WasmRuntime implements PassRunner {
@@ -39,7 +39,7 @@ export class WasmRuntime implements PassRunner {
   }
 
   /**
-   * Zeros for so many float32 in the kernels' memory, or null when it is full, or its views would not outlive its
+   * This many float32 zeros in the kernels' memory, or null if it is full or its views would not survive its
    * growth. The caller owns them.
    */
   allocateFloat32(length: number): Allocation | null {
@@ -79,7 +79,7 @@ export class WasmRuntime implements PassRunner {
     return this.pool.threads(mostThreads) > 1 && size >= LEAST_BATCHES * MOST_CHUNKS * CHUNK_SIZE;
   }
 
-  /** Where layers pass through with the caller's thread alone. */
+  /** The workspace for layers that pass through on the caller's thread alone. */
   get #alone(): Workspace {
     if (this.#unshared === undefined) {
       this.#unshared = this.#main.heap.isShared ? unsharedWorkspace() : null;
@@ -88,7 +88,7 @@ export class WasmRuntime implements PassRunner {
   }
 }
 
-/** Null when the platform has no room: then everything passes through the first memory. */
+/** Null if the platform has no room. Then everything passes through the first memory. */
 function unsharedWorkspace(): Workspace | null {
   try {
     return new Workspace(createUnsharedHeap());

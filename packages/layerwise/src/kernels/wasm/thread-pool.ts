@@ -1,10 +1,10 @@
 /**
  * Threads that help with jobs: workers over the kernels' shared memory, woken and joined by Atomics.
  *
- * They start when a job first needs them, and end a little while after the last optimizer that may use them. The
- * caller works on every job itself and never waits for a worker to begin: what is joined is the chunks, each of which
- * somebody has taken. So `step()` is synchronous, runs while workers are still starting, and a worker that is gone
- * leaves nothing behind unless it dies in the middle of a chunk.
+ * They start when a job first needs them, and end shortly after the last optimizer that may use them. The
+ * caller works on every job itself and never waits for a worker to begin: it waits for chunks, each of which some
+ * thread has taken. So `step()` is synchronous and runs while workers are still starting, and a lost worker matters
+ * only if it dies in the middle of a chunk.
  */
 import { warnOnce } from "../../warn.js";
 import { scratchBytes } from "./constants.generated.js";
@@ -12,16 +12,16 @@ import type { Allocation } from "./memory/allocation.js";
 import { canShareMemory, EPOCH, GENERATION, HELPERS, startWorker } from "./worker-host.js";
 import type { Helpers, Workspace } from "./workspace.js";
 
-/** Chunks that a job must have for workers to be woken: below, waking costs more than it gives. */
+/** The least chunks of a job for which workers are woken. With fewer, waking costs more than it gains. */
 const LEAST_CHUNKS = 4;
 /** A chunk takes well under a millisecond. */
 const LOST_AFTER_MS = 10_000;
-/** A program that makes one optimizer after the other need not start workers for each. */
+/** So that a program that makes one optimizer after another does not start workers for each. */
 const IDLE_MS = 1000;
 
 interface Helper {
   isRunning: boolean;
-  /** The worker's own memory; null once it was given back. */
+  /** The worker's own memory; null once it is freed. */
   scratch: Allocation | null;
 }
 
@@ -38,9 +38,9 @@ export class ThreadPool {
   /** The most threads that each user asks for. */
   readonly #leases = new Map<ThreadLease, number>();
   #most = 1;
-  /** A worker could not start: there is no point in trying again. */
+  /** A worker could not start, so the pool does not try again. */
   #isRefused = false;
-  /** A worker has died: the optimizers that use this pool go on without any. */
+  /** A worker has died: the optimizers of this pool continue without workers. */
   #isBroken = false;
   #failure: Error | null = null;
   #idle: ReturnType<typeof setTimeout> | undefined;
@@ -50,7 +50,7 @@ export class ThreadPool {
     this.#isCapable = workspace.heap.isShared && canShareMemory();
   }
 
-  /** The most threads that a job of some size uses, the caller's own included, up to so many. */
+  /** The number of threads for a job, including the caller's, at most `most`. */
   threads(most: number): number {
     return Math.min(most, this.#canStart ? this.#most : this.#helpers.length + 1);
   }
@@ -59,7 +59,7 @@ export class ThreadPool {
     return this.#isCapable && !this.#isRefused && !this.#isBroken;
   }
 
-  /** Registers a user of so many threads. None is started yet. */
+  /** Registers a user of this many threads. It starts none yet. */
   acquire(threads: number): ThreadLease {
     clearTimeout(this.#idle);
     const lease = {
@@ -91,8 +91,8 @@ export class ThreadPool {
   }
 
   /**
-   * The threads for one pass, or null where workers can't share this memory. Also with one thread the caller joins: a
-   * worker that wakes late may have taken a chunk.
+   * The threads for one pass, or null if workers can't share this memory. The caller joins with one thread too,
+   * because a worker that wakes late may have taken a chunk.
    *
    * @throws Error once if a worker has died since the last time; from then on there is one thread
    */
@@ -113,7 +113,7 @@ export class ThreadPool {
     };
   }
 
-  /** Wakes as many workers for the job, which is open, as it has chunks for, and starts those that are missing. */
+  /** Wakes as many workers as the open job has chunks for, and starts missing ones. */
   #help(threads: number): void {
     const { chunkCount } = this.#workspace.job;
     if (threads === 1 || chunkCount < LEAST_CHUNKS) return;
@@ -123,7 +123,7 @@ export class ThreadPool {
     this.#wake();
   }
 
-  /** Waits for the chunks that workers have taken. @throws Error if one of them is never done */
+  /** Waits for the chunks that workers have taken. @throws Error if one of them is never finished */
   #join(): void {
     const { job } = this.#workspace;
     let seen = -1;
@@ -193,7 +193,7 @@ export class ThreadPool {
       this.#break(`died: ${reason}`);
       return;
     }
-    // One that never ran was not allowed to, by a content security policy or for want of memory.
+    // If it never ran, a content security policy or a lack of memory prevented it.
     freeScratch(helper);
     this.#helpers = this.#helpers.filter((other) => other !== helper);
     this.#refuse(reason);

@@ -1,6 +1,6 @@
 /**
- * Kernels over one memory: passes over layers that lie in it, and over others that pass through it. All that a pass
- * needs there is allocated with the workspace, so that a pass can't fail for want of memory.
+ * Kernels over one memory: passes over layers that lie in it, and over others that pass through it. The workspace
+ * allocates everything that a pass needs there, so a pass can't run out of memory.
  */
 import { createDynamicMap } from "../../state/codebook.js";
 import { NO_SUMS } from "../kernel.js";

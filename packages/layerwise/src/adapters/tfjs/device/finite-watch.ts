@@ -1,6 +1,6 @@
 /**
- * Finds out, some steps later, that a gradient was not finite. Flags are collected on the device, and read when
- * the event loop comes to it; steps begin one reading at a time.
+ * Finds out, some steps later, whether a gradient was not finite. Flags are collected on the device and read
+ * asynchronously; steps start one reading at a time.
  */
 import { NonFiniteGradientError } from "../../../errors.js";
 import type { Slot } from "../stepper.js";
@@ -68,9 +68,9 @@ export class FiniteWatch {
   }
 
   /**
-   * Waits until it is known of all steps so far.
+   * Waits until the gradients of all steps so far are known to be finite or not.
    *
-   * @throws NonFiniteGradientError for a gradient of theirs that was not finite, unless a step has told of it before
+   * @throws NonFiniteGradientError for a gradient that was not finite, unless a step has reported it before
    */
   async settled(): Promise<void> {
     this.throwIfBroken();

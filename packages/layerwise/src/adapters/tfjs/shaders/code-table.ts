@@ -1,6 +1,6 @@
 /**
  * The nearest code by one look-up: a table over magnitudes' exponents and top mantissa bits. On SwiftShader a search
- * by halves took 32 ns an element, eight look-ups of which each waits for the last.
+ * by halves took 32 ns per element, eight look-ups of which each waits for the last.
  */
 import { codesOfKey, KEY_SHIFT, SIGN_KEY } from "../../../state/code-keys.js";
 

@@ -1,6 +1,6 @@
 /**
- * Shaders of our own among those of TensorFlow.js' WebGPU backend: on its device, on its buffers, in its queue.
- * Its own way to run a shader writes one new tensor; a step writes two in place.
+ * Our shaders among those of TensorFlow.js' WebGPU backend: on its device, on its buffers, in its queue.
+ * The backend's own shaders write one new tensor each; a step writes two in place.
  *
  * Source: tfjs-backend-webgpu 4.22 (`backend_webgpu.ts`: `runWebGPUProgram`, `recordAndSubmit`, `uploadToGPU`).
  */
@@ -99,11 +99,11 @@ export class WebGPURunner {
   }
 
   /**
-   * A tensor with the same values that may be written. It takes the given one's buffer, which must not be used
-   * any more; or a copy of it, where clones or reshapes see the buffer too.
+   * A writable tensor with the same values. It takes over the buffer of the given one, which must not be used
+   * any more, or copies the buffer if clones or reshapes share it.
    *
-   * The buffer goes to a new tensor rather than staying where it is: a reading that is under way would leave its
-   * values, old ones by then, with a tensor that stayed.
+   * The buffer moves to a new tensor, because a pending read would leave old values in the old
+   * tensor.
    */
   takeOver(tensor: Tensor): Tensor {
     const backend = this.#backend;

@@ -14,7 +14,7 @@ let ahead: f32 = 0;
 let lookahead: f32 = 0;
 let stepSize: f32 = 0;
 
-/** Where loops find these in four lanes. Kept once a chunk: for each block of 256 it would cost 0.02 ns an element. */
+/** Where loops find these in four lanes. Kept once a chunk: for each block of 256 it would cost 0.02 ns per element. */
 const GRADIENT_FACTOR: i32 = 0;
 const WEIGHT_FACTOR: i32 = 1;
 const DECAY: i32 = 2;
@@ -82,9 +82,9 @@ function applyRuns(w: usize, g: usize, m: usize, count: i32, flags: i32): void {
 let fresh: usize = 0;
 
 /**
- * A block whose momentum is still to be encoded: while the next block is applied, eight elements a turn. To encode
- * needs the block's absmax, so it can't be done in the same turn; and done between two blocks, it leaves the memory idle:
- * 0.9 instead of 1.1 ns an element out of memory.
+ * A block whose momentum is still to be encoded, eight elements per iteration, while the next block is applied. Encoding
+ * needs the block's absmax, so it can't happen in the same iteration; between two blocks it would leave the memory idle.
+ * 0.9 instead of 1.1 ns per element from memory.
  */
 let pending: usize = 0;
 let pendingCodes: usize = 0;
@@ -107,7 +107,7 @@ function applyBlocks(
   for (let left = count; left > 0; left -= BLOCK) {
     const block = min(BLOCK, left);
     if (flags & WANT_WEIGHTS) sumWeights += sumOfSquares(w, block);
-    // A block that skipZeros leaves alone is not quantised again: its codes would drift.
+    // A block that skipZeros leaves alone is not quantized again: its codes would drift.
     if (!(flags & SKIP_ZEROS && isZero(g, block))) {
       fresh = free;
       const largest = applyKind(w, g, codes, block, flags, BLOCKWISE, load<f32>(absmax));

@@ -1,18 +1,18 @@
 /**
  * 8-bit momentum: blocks of 256 codes with one absmax.
  *
- * Decoding looks a code's value up. Encoding looks a value's code up, without a search and yet exact: the
- * value relative to absmax, y, gives a key, its sign, exponent and top 6 mantissa bits, and a table has for every
- * key the code of the least number that has it, and the midpoint above that code. If y is above the midpoint, its code
+ * Decoding looks up a code's value. Encoding looks up a value's code, exactly and without a search. The key of
+ * y, the value relative to absmax, is its sign, exponent and top 6 mantissa bits. For every key a table has
+ * the code of the least number with that key, and the midpoint above that code. If y is above the midpoint, its code
  * is the next one.
  *
- * Why that is exact: y is the quotient that the specification rounds, since f32x4.div rounds as it does. Midpoints
- * lie so far apart that no two of the 255 have the same key (quantizer.test.ts counts them), so from the least number
- * of a key to the greatest the code grows by one at most, and where it does is what the comparison finds. On a midpoint
- * it gives the lower code, as the specification asks.
+ * Why that is exact: y is the quotient that the specification rounds, because f32x4.div rounds the same way. Midpoints
+ * are so far apart that no two of the 255 have the same key (quantizer.test.ts counts them). So the code grows by at most
+ * one from the least number of a key to the greatest, and the comparison finds where. On a midpoint
+ * it gives the lower code, as specified.
  *
- * What is used of the table lies in 22 exponents of either sign, 22 KB, most of it in 7: it stays in the first-level
- * cache beside the layer that streams through.
+ * The used part of the table covers 22 exponents of either sign, 22 KB, most of it 7 exponents. It stays in the first-level
+ * cache while the layer streams through.
  */
 import { BLOCK, broadcast, codebook, KEYS, midpoints, table } from "./layout";
 
@@ -141,7 +141,7 @@ export function encodeEight(values: usize, codes: usize, divisor: v128, entries:
 function encodeFour(values: usize, divisor: v128, entries: usize): v128 {
   const y = f32x4.div(v128.load(values), divisor);
   const offsets = v128.and(i32x4.shr_u(y, KEY_SHIFT - ENTRY_SHIFT), i32x4.splat(-1 << ENTRY_SHIFT));
-  // Two lanes at a time: 0.40 ns an element, by way of memory 0.50, one lane at a time 0.44 (encoding, in the cache).
+  // Two lanes at a time: 0.40 ns per element, by way of memory 0.50, one lane at a time 0.44 (encoding, in the cache).
   const two = i64x2.extract_lane(offsets, 0);
   const others = i64x2.extract_lane(offsets, 1);
   let first = v128.load64_zero(entries + <u32>two);

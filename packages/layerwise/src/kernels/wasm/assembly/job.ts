@@ -1,10 +1,10 @@
 /**
  * A job: one pass over many layers, cut into chunks that threads take one after the other.
  *
- * Chunks are cut at fixed bounds and each has a place of its own for its sums, so the result does not
- * depend on who takes which. The counter holds the job's number and the next chunk that nobody has taken. A thread
- * takes a chunk by exchanging the counter it has read for the next one. The exchange fails once the loader has closed
- * that job, so a thread that was descheduled in between never runs a chunk of a job that it has not read, and what
+ * Chunks are cut at fixed bounds, and each has its own place for its sums, so the result does not
+ * depend on which thread takes it. The counter holds the job's number and the next free chunk. A thread
+ * takes a chunk by replacing the counter that it read by the next one. The exchange fails once the loader has closed
+ * that job. So a thread that was descheduled in between never runs a chunk of a job that it has not read, and what
  * it has read of a job belongs to that job.
  */
 import { apply } from "./apply";
@@ -48,8 +48,8 @@ export function work(job: Job): void {
 }
 
 /**
- * The chunk that is taken as number `taken`. Threads that work side by side get chunks that lie far apart:
- * measured on two threads and 2^25 elements, 4 to 7 % faster than neighbouring ones.
+ * The chunk that is taken as number `taken`. Threads that work at the same time get chunks that are far apart:
+ * 4 to 7 % faster than neighboring chunks, measured on two threads and 2^25 elements.
  */
 function chunkAt(job: Job, taken: i32): i32 {
   const stretch = taken % job.stretches;

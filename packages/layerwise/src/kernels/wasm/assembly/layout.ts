@@ -2,9 +2,9 @@
 
 /** Elements per chunk of work. */
 export const CHUNK: u32 = 32768;
-/** Elements per run of float32 sums; whole quantisation blocks. */
+/** Elements per run of float32 sums; whole quantization blocks. */
 export const RUN: i32 = 1024;
-/** Elements per quantisation block. */
+/** Elements per quantization block. */
 export const BLOCK: i32 = 256;
 
 /** The 256 float32 values of the codebook. */
@@ -44,9 +44,9 @@ export function useScratch(address: usize): void {
 }
 
 /**
- * Keeps a value in all four lanes for loops to come; `slot` is its number among their constants. By way of memory:
- * V8 computes a splat anew in every turn of the loop that uses it, and what goes into it too (a division once),
- * but loads a value where it is written. Measured, in the cache: 15 % of the apply pass.
+ * Keeps a value in all four lanes for later loops; `slot` is its number among their constants. It goes through memory:
+ * V8 recomputes a splat, and even a division that feeds it, in every iteration of the loop that uses it,
+ * but loads a stored value before the loop. Measured in the cache: 15 % of the apply pass.
  */
 // @ts-ignore: decorator
 @inline

@@ -13,8 +13,8 @@ interface ArrayType<A> {
 }
 
 /**
- * Bytes of a heap, until they are freed: once, by whoever asked for them. A view is taken when it is needed and
- * not kept across anything that may allocate, since growth detaches views of unshared memory.
+ * Bytes of a heap, which their owner frees once. Take a view when you need it, and do not keep it across anything
+ * that may allocate, because growth detaches views of unshared memory.
  */
 export class Allocation {
   readonly memory: GrowingMemory;
@@ -59,7 +59,7 @@ export class Allocation {
   }
 }
 
-/** An array in an allocation. Its view is kept while the memory's buffer is the same, and taken anew when that has grown. */
+/** An array in an allocation. It keeps its view while the memory's buffer is the same, and takes a new one after growth. */
 export class HeapArray<A extends ArrayBufferView> {
   readonly #memory: GrowingMemory;
   readonly #take: () => A;

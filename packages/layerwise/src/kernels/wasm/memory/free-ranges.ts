@@ -1,5 +1,5 @@
 /**
- * The free ranges of a memory, neighbours joined. Both operations take constant time, whatever the number of ranges:
+ * The free ranges of a memory, neighbors joined. Both operations take constant time, whatever the number of ranges:
  * ranges are found by their ends, and kept in one bin for each power of two, as in TLSF (Masmano et al. 2004).
  */
 export class FreeRanges {

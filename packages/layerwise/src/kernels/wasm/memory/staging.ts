@@ -1,7 +1,7 @@
 /**
- * The way in and out for arrays outside a memory: a batch of chunks at a time is copied into a bank that stays in
- * the cache, worked on, and copied back if it was written. With two banks, helpers can be at one while the
- * caller, who alone can reach the arrays, copies the other.
+ * Staging for arrays outside a memory: a batch of chunks at a time is copied into a bank that stays in
+ * the cache, processed, and copied back if it was written. With two banks, helpers work on one while the
+ * caller, the only thread that can reach the arrays, copies the other.
  */
 import { BLOCK_SIZE } from "../../../state/codebook.js";
 import type { Momentum } from "../../../state/momentum.js";
