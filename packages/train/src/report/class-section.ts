@@ -1,22 +1,23 @@
 /** The section on classes: accuracy of each, and the confusion matrix. */
 import { MAX_CLASSES } from "../confusion.js";
 import type { ClassCount, Confusion } from "../confusion.js";
+import type { OptimizerName } from "../optimizers/names.js";
 import type { OptimizerHistory } from "../run-history.js";
 import { grouped, percent } from "../text.js";
 import type { Section } from "./chart.js";
 import { escapeHtml, htmlTable, scrollBox, swatch } from "./html.js";
 import { placeOf } from "./looks.js";
 
-/** Mistakes that are listed where there are too many classes for a matrix. */
-const LISTED_MISTAKES = 20;
+/** Classes and kinds of mistakes that are listed where there are too many classes for a matrix. */
+const LISTED = 20;
 /** Class names are cut in headings; the full name is in the cell's title. */
-const MAX_NAME = 28;
+const MAX_NAME = 40;
 
 /** The part of a row that has the full colour, if no mistake is more frequent: good models stay pale. */
 const LEAST_SCALE = 0.05;
 
 interface Classified {
-  name: string;
+  name: OptimizerName;
   confusion: Confusion;
 }
 
@@ -106,7 +107,7 @@ function mostMistakes(classified: readonly Classified[]): number {
 /** The accuracy, and a bar for what is wrong: accuracies are all alike, mistakes are not. */
 function accuracyCell(
   count: ClassCount | undefined,
-  { optimizer, most }: { optimizer: string; most: number },
+  { optimizer, most }: { optimizer: OptimizerName; most: number },
 ): string {
   const accuracy = count === undefined ? null : accuracyOf(count);
   if (accuracy === null) return "–";
@@ -166,11 +167,12 @@ function matrixCell(
 /** For thousands of classes: the worst of them, and the most frequent mistakes. */
 function worstTables({ name, confusion }: Classified, classes: readonly string[]): string {
   const { mistakes, omitted } = confusion;
+  const listed = confusion.classes.slice(0, LISTED);
   const most = mostMistakes([{ name, confusion }]);
   const worst = htmlTable({
     label: `Classes with the lowest accuracy with ${name}`,
     head: ["class", "test samples", "accuracy"],
-    rows: confusion.classes.map((count) => [
+    rows: listed.map((count) => [
       className(nameOf(classes, count.class)),
       grouped(count.samples),
       accuracyCell(count, { optimizer: name, most }),
@@ -181,7 +183,7 @@ function worstTables({ name, confusion }: Classified, classes: readonly string[]
     head: ["true class", "predicted", "test samples"],
     texts: 2,
     rows: mistakes
-      .slice(0, LISTED_MISTAKES)
+      .slice(0, LISTED)
       .map((mistake) => [
         className(nameOf(classes, mistake.class)),
         className(nameOf(classes, mistake.predicted)),
@@ -189,5 +191,5 @@ function worstTables({ name, confusion }: Classified, classes: readonly string[]
       ]),
   });
   const kinds = mistakes.length + omitted.mistakes;
-  return `<h3>${swatch(`optimizer-${placeOf(name)}`, name)}</h3><div class="half"><div><p>The ${confusion.classes.length} classes with the lowest accuracy; ${grouped(omitted.classes)} are not listed.</p>${worst}</div><div><p>The most frequent of ${grouped(kinds)} kinds of mistakes.</p>${frequent}</div></div>`;
+  return `<h3>${swatch(`optimizer-${placeOf(name)}`, name)}</h3><div class="half"><div><p>The ${listed.length} classes with the lowest accuracy, of ${grouped(classes.length)}.</p>${worst}</div><div><p>The most frequent of ${grouped(kinds)} kinds of mistakes.</p>${frequent}</div></div>`;
 }

@@ -1,26 +1,29 @@
 /** How an optimizer looks: the same colour and marker in every chart and every report. */
+import type { OptimizerName } from "../optimizers/names.js";
 import type { ChartSeries } from "./chart.js";
 import { MARKERS } from "./chart.js";
 
 /** Places in the palette, which the style has by number. Those that are compared most differ most. */
-const PLACES: Readonly<Record<string, number>> = {
+const PLACES: Readonly<Record<OptimizerName, number>> = {
   lars8bit: 0,
   sgd: 1,
   lars32bit: 2,
   lars: 3,
-  "sgd-nesterov": 4,
-  adamw: 5,
+  adamw: 4,
+  "sgd-nesterov+clip": 5,
+  "sgd-nesterov": 6,
+  "sgd+clip": 7,
+  "adamw+clip": 8,
+  "lars8bit+clip": 9,
+  "lars32bit+clip": 10,
+  "lars+clip": 11,
 };
-
-/** How many colours the palette has. */
-export const PALETTE_SIZE = 6;
 
 /** How many colours there are for layers, from the first to the last. */
 export const LAYER_COLORS = 8;
 
-/** @param optimizer its name; one without a place of its own takes one by the length of its name */
-export function placeOf(optimizer: string): number {
-  return PLACES[optimizer] ?? optimizer.length % PALETTE_SIZE;
+export function placeOf(optimizer: OptimizerName): number {
+  return PLACES[optimizer];
 }
 
 type Look = Pick<ChartSeries, "color" | "marker" | "width">;
@@ -29,15 +32,19 @@ type Look = Pick<ChartSeries, "color" | "marker" | "width">;
  * The look of one of several optimizers in a chart. The first is drawn first and widest: where a later one
  * covers it, both can be seen.
  */
-export function lookOf(optimizer: string, optimizers: readonly string[]): Look {
+export function lookOf(optimizer: OptimizerName, optimizers: readonly OptimizerName[]): Look {
   const place = placeOf(optimizer);
-  const above = optimizers.length - 1 - optimizers.indexOf(optimizer);
-  const step = Math.min(2.5, 7 / Math.max(1, optimizers.length - 1));
   return {
     color: `optimizer-${place}`,
     marker: MARKERS[place % MARKERS.length]!,
-    width: 2 + above * step,
+    width: widthOf(optimizers.indexOf(optimizer), optimizers.length),
   };
+}
+
+/** Widths of lines that may lie on each other: the first is the widest. */
+export function widthOf(index: number, count: number): number {
+  const step = Math.min(2.5, 5 / Math.max(1, count - 1));
+  return 2 + (count - 1 - index) * step;
 }
 
 /** The look of a layer: layers have an order, and so have their colours. */

@@ -16,6 +16,7 @@ const DASH = [7, 5];
 /** Of a line 2 pixels wide. */
 const MARKER_SIZE = 4;
 const PICK_SIZE = 8;
+const RANGE_DISTANCE = 5;
 /** Lines of more points than this have markers at a few places only. */
 const MAX_MARKED = 20;
 const MARKERS_ON_LINE = 8;
@@ -237,12 +238,16 @@ function drawMarks(plot: uPlot, index: number, series: ChartSeries): void {
   ctx.clip();
   ctx.strokeStyle = ctx.fillStyle = styled(series.color);
   ctx.lineWidth = 2 * ratio;
+  // Range bars of several series at the same x stand beside each other.
+  const shift = (index - plot.series.length / 2) * RANGE_DISTANCE * ratio;
   for (const place of markedPlaces(plot, index, series)) {
     const x = plot.valToPos(plot.data[0][place]!, "x", true);
     const y = (value: number): number => plot.valToPos(value, "y", true);
     const low = series.low?.[place] ?? null;
     const high = series.high?.[place] ?? null;
-    if (low !== null && high !== null) drawRange(ctx, { x, from: y(low), to: y(high), ratio });
+    if (low !== null && high !== null) {
+      drawRange(ctx, { x: x + shift, from: y(low), to: y(high), ratio });
+    }
     const at = { x, y: y(series.values[place]!) };
     if (series.isPick === true) strokeRing(ctx, at, PICK_SIZE * ratio);
     else fillMarker(ctx, series.marker, { ...at, size: markerSize(series) * ratio });

@@ -133,7 +133,7 @@ function rateText(settings: Settings, name: OptimizerName): string {
 }
 
 function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): string {
-  const rows = runs.map(({ name, epochs, steps, lastEpoch, seconds }) => {
+  const rows = runs.map(({ name, steps, lastEpoch, seconds }) => {
     const gradients = median(steps.values.map(({ gradientMs }) => gradientMs));
     const optimizer = median(steps.values.map(({ optimizerMs }) => optimizerMs));
     const ofEpoch =
@@ -157,7 +157,6 @@ function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): str
     return [
       swatch(`optimizer-${placeOf(name)}`, name),
       ...[rateText(settings, name).replace("rate ", ""), ...ofEpoch, ...times].map(escapeHtml),
-      String(epochs.count),
       duration(seconds),
     ];
   });
@@ -174,7 +173,6 @@ function resultTable(settings: Settings, runs: readonly OptimizerHistory[]): str
       "gradients, ms",
       "optimizer, ms",
       "its share",
-      "epochs",
       "time",
     ],
     rows,

@@ -4,7 +4,7 @@ import { duration, percent } from "../text.js";
 import { placesOf } from "./chart.js";
 import type { Chart, ChartSeries, Section } from "./chart.js";
 import { escapeHtml, htmlTable } from "./html.js";
-import { layerLook, lookOf } from "./looks.js";
+import { layerLook, lookOf, widthOf } from "./looks.js";
 
 /** Empty when rates were given or tuned. */
 export function searchSections(searches: readonly RateSearch[]): Section[] {
@@ -57,7 +57,12 @@ function searchChart(search: RateSearch): Chart {
     color,
     isPick: true,
   };
-  const lines = groups.map((group, index) => ({ ...group, ...layerLook(index, groups.length) }));
+  const lines = groups.map((group, index) => ({
+    ...group,
+    ...layerLook(index, groups.length),
+    // A threshold that clips nothing gives the line of no threshold.
+    width: widthOf(index, groups.length),
+  }));
   return {
     title: optimizer,
     unit: "held-out accuracy, %",
@@ -65,6 +70,7 @@ function searchChart(search: RateSearch): Chart {
     x,
     series: [...lines, pick],
     logX: true,
+    xTicks: x,
   };
 }
 
@@ -94,14 +100,14 @@ function chosenTrial(search: RateSearch): Trial | undefined {
 }
 
 function searchText(search: RateSearch): string {
-  const { optimizer, trials, chosen, atEdge, seconds } = search;
+  const { trials, chosen, atEdge, seconds } = search;
   const clipped = chosen.maxGradNorm === null ? "" : `, clipped to norm ${chosen.maxGradNorm},`;
   const best = chosenTrial(search);
   const score = best === undefined ? "" : ` with ${outcome(best)}`;
   const neighbours = neighboursOf(search).map((trial) => `${trial.lr} had ${outcome(trial)}`);
   const beside = neighbours.length === 0 ? "" : ` Beside it, ${neighbours.join(", and ")}.`;
   const edge = atEdge ? " It lies at the end of the ladder: a better one may lie beyond." : "";
-  return `${optimizer}: rate ${chosen.lr}${clipped} was chosen${score}, from ${trials.length} short runs in ${duration(seconds)}.${beside}${edge}`;
+  return `Rate ${chosen.lr}${clipped} was chosen${score}, from ${trials.length} short runs in ${duration(seconds)}.${beside}${edge}`;
 }
 
 /** The next lower and the next higher rate with the chosen threshold. */

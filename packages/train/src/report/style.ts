@@ -8,7 +8,9 @@ const LIGHT = `
   --text: #1f2328; --muted: #57606a; --line: #d5dbe1; --card: #ffffff; --page: #f6f8fa; --accent: #0969da;
   --wrong: #d55e00; --right: #0072b2;
   --optimizer-0: #0072b2; --optimizer-1: #d55e00; --optimizer-2: #262c33; --optimizer-3: #b0558f;
-  --optimizer-4: #a06f00; --optimizer-5: #00875f; --reference: #6e7781;
+  --optimizer-4: #a06f00; --optimizer-5: #00875f; --optimizer-6: #7a4419; --optimizer-7: #c2185b;
+  --optimizer-8: #6d7a00; --optimizer-9: #2384b0; --optimizer-10: #6e7781; --optimizer-11: #7b4fc9;
+  --reference: #6e7781;
   --layer-0: #440154; --layer-1: #433e85; --layer-2: #2f6c8e; --layer-3: #21878b;
   --layer-4: #1a9167; --layer-5: #4f962a; --layer-6: #85850f; --layer-7: #ad7600;
 `;
@@ -17,7 +19,9 @@ const DARK = `
   --text: #e6edf3; --muted: #9da7b3; --line: #313842; --card: #161b22; --page: #0d1117; --accent: #6cb0ff;
   --wrong: #ff9351; --right: #5cb8ee;
   --optimizer-0: #56b4e9; --optimizer-1: #ff8a42; --optimizer-2: #f0f3f6; --optimizer-3: #e08fc4;
-  --optimizer-4: #e9c13c; --optimizer-5: #2fc79a; --reference: #8b949e;
+  --optimizer-4: #e9c13c; --optimizer-5: #2fc79a; --optimizer-6: #c8a182; --optimizer-7: #ff7aa8;
+  --optimizer-8: #c9d44a; --optimizer-9: #8fd3ff; --optimizer-10: #aab4be; --optimizer-11: #b79cf5;
+  --reference: #8b949e;
   --layer-0: #bb9df2; --layer-1: #8ea5ff; --layer-2: #5fb3e8; --layer-3: #3fc4c4;
   --layer-4: #3fd09a; --layer-5: #86d549; --layer-6: #c2d823; --layer-7: #f5dc3a;
 `;
@@ -53,7 +57,7 @@ nav a { display: inline-block; padding: 3px 0; }
 .table { margin: 12px 0; overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--card); }
 .table:focus-visible, button:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { padding: 7px 14px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: 7px 11px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--muted); font-weight: 600; font-size: 13px; }
 th:first-child, .text { text-align: left; }
@@ -76,7 +80,7 @@ figcaption { margin-bottom: 8px; font-weight: 650; }
 .legend button[aria-pressed="false"] { color: var(--muted); text-decoration: line-through; }
 .legend button[aria-pressed="false"] svg { opacity: 0.35; }
 .legend svg { flex: none; }
-.legend .value { min-width: 3.4em; color: var(--muted); font-variant-numeric: tabular-nums; }
+.legend .value { flex: none; min-width: 3.4em; color: var(--muted); font-variant-numeric: tabular-nums; }
 @media (min-width: 601px) { .legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); } }
 details { margin-top: 4px; font-size: 13px; }
 summary { display: inline-block; padding: 2px 0; color: var(--muted); cursor: pointer; }
@@ -116,7 +120,12 @@ footer { margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line);
   nav, figure details { display: none; }
   section { margin-top: 24pt; }
   h2 { break-after: avoid; }
+  h2 + p { break-after: avoid; } p { break-inside: avoid; }
   .table { overflow: visible; }
+  table { font-size: 8.5pt; } th, td { padding: 3pt 4pt; white-space: normal; }
+  tbody th, thead th:first-child { position: static; }
+  .share { width: 30px; } .matrix th, .matrix td { padding: 2pt; }
+  .matrix td { min-width: 18pt; }
   .charts { grid-template-columns: 1fr 1fr; gap: 8pt; }
 }
 `;

@@ -14,7 +14,7 @@ export function logTicks(min: number, max: number): number[] {
   const first = Math.floor(Math.log10(min));
   const last = Math.ceil(Math.log10(max));
   const stride = Math.ceil(decades / MAX_TICKS);
-  const factors = decades <= 2 ? [1, 2, 5] : [1];
+  const factors = decades <= 3 ? [1, 2, 5] : [1];
   const ticks: number[] = [];
   for (let power = first; power <= last; power++) {
     if (power % stride !== 0) continue;

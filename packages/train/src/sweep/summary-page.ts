@@ -56,6 +56,7 @@ export function seedsText({ grid }: SweepOptions): string {
 
 /** 97.31 % (97.10–97.45) */
 export function accuracyText(accuracies: readonly number[]): string {
+  if (accuracies.length === 0) return "–";
   const text = percent(mean(accuracies));
   if (accuracies.length === 1) return text;
   const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
@@ -66,7 +67,7 @@ export function accuracyText(accuracies: readonly number[]): string {
 function headingOf({ grid }: SweepOptions, best: readonly BestRate[]): string {
   const largest = Math.max(...grid.batchSizes);
   const [first, ...others] = best
-    .filter(({ batchSize }) => batchSize === largest)
+    .filter(({ batchSize, accuracies }) => batchSize === largest && accuracies.length > 0)
     .toSorted((a, b) => mean(b.accuracies) - mean(a.accuracies));
   if (first === undefined) return `Nothing converged at batch ${grouped(largest)}`;
   const rest = others.map(
@@ -120,11 +121,10 @@ function accuracyChart(options: SweepOptions, best: readonly BestRate[]): Chart 
   return batchChart(options, best, {
     title: "Test accuracy",
     unit: "%",
-    value: ({ accuracies }) => 100 * mean(accuracies),
+    // A best rate of held-out samples may diverge on all of them.
+    value: ({ accuracies }) => (accuracies.length === 0 ? null : 100 * mean(accuracies)),
     range: ({ accuracies }) =>
-      accuracies.length === 1
-        ? null
-        : [100 * Math.min(...accuracies), 100 * Math.max(...accuracies)],
+      accuracies.length < 2 ? null : [100 * Math.min(...accuracies), 100 * Math.max(...accuracies)],
   });
 }
 
@@ -144,7 +144,7 @@ function rateChart(options: SweepOptions, best: readonly BestRate[]): Chart {
 interface BatchChart {
   title: string;
   unit: string;
-  value: (best: BestRate) => number;
+  value: (best: BestRate) => number | null;
   /** Drawn as a bar. */
   range: (best: BestRate) => readonly [number, number] | null;
 }
@@ -182,11 +182,12 @@ function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): S
       xLabel: "rate",
       x,
       series: grid.optimizers.map((optimizer, index) => {
-        const best = new Map<number, number>();
-        for (const { lr, accuracy } of tried[index]!) {
-          best.set(lr, Math.max(accuracy!, best.get(lr) ?? 0));
-        }
-        const values = x.map((lr) => (best.has(lr) ? 100 * best.get(lr)! : null));
+        const own = tried[index]!;
+        // Limits have other rates: the best of all would jump between them.
+        const best = own.toSorted((a, b) => b.accuracy! - a.accuracy!)[0];
+        const ofLimit = own.filter(({ maxGradNorm }) => maxGradNorm === best?.maxGradNorm);
+        const at = new Map(ofLimit.map(({ lr, accuracy }) => [lr, 100 * accuracy!]));
+        const values = x.map((lr) => at.get(lr) ?? null);
         return { ...lookOf(optimizer, grid.optimizers), label: optimizer, values };
       }),
       logX: true,
@@ -195,7 +196,7 @@ function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): S
   return {
     id: "rates",
     heading: "How much the rate matters",
-    note: `Accuracy on held-out training samples over the rate, with seed ${grid.seeds[0]!}. Searched rates are those of equally short runs, whose best rate may differ from that of a whole run. Where limits of the gradients' norm were tried too, each rate has the best of them. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point.`,
+    note: `Accuracy on held-out training samples over the rate, with seed ${grid.seeds[0]!}. Searched rates are those of equally short runs, whose best rate may differ from that of a whole run. Where limits of the gradients' norm were tried too, the rates are those of the best limit. A wide plateau needs less tuning than a narrow one. Rates that diverged have no point.`,
     charts,
     html: `<details><summary>All ${grouped(results.length)} results</summary>${resultsTable(results)}</details>`,
   };

@@ -5,11 +5,10 @@ import type { EpochMetrics, Metrics, StepMetrics } from "../../dist/metrics.js";
 import type { OptimizerName } from "../../dist/optimizers/names.js";
 import { checkOptions } from "../../dist/options.js";
 import { makePlan } from "../../dist/plan.js";
-import type { Settings } from "../../dist/plan.js";
 import { reportHtml } from "../../dist/report/report.js";
-import type { RateSearch } from "../../dist/search/rate-search.js";
 import { kernelsOf, shownLayers } from "../../dist/report/shown-layers.js";
 import { historyOf } from "../../dist/run-history.js";
+import type { RateSearch } from "../../dist/search/rate-search.js";
 
 /** Names that a stranger's data may have. */
 export const EVIL = {
@@ -42,10 +41,16 @@ const dataset: Dataset = {
   scale: 1,
 };
 
+const folder = { reportFile: "report.html" };
+
 /** A report with every section: several layers, a noise scale, a search, mistakes and a failure. */
 export function fullReport(): string {
   const optimizer: OptimizerName[] = ["lars", "lars32bit", "sgd", "lars8bit"];
-  const options = checkOptions({ optimizer, hidden: Array<number>(9).fill(8), batchSize: 120 });
+  const options = checkOptions({
+    optimizer,
+    hidden: Array<number>(9).fill(8),
+    ...{ batchSize: 120, epochs: 10 },
+  });
   const plan = makePlan(options, dataset);
   const layers = kernelsOf(plan.model);
   const lines = optimizer.slice(0, 3).flatMap((name) => linesOf(name, { layers, steps: 100 }));
@@ -55,10 +60,9 @@ export function fullReport(): string {
     ...{ epoch: 1, step: 1, message: `lars8bit: ${EVIL.script}` },
   };
   const history = historyOf([...lines, failed], shownLayers(plan.model));
-  return reportHtml(
-    { plan, settings: settingsOf(optimizer), searches, dataset, folder: { reportFile: "report.html" } },
-    history,
-  );
+  const setting = { lr: 0.5, maxGradNorm: null };
+  const settings = Object.fromEntries(optimizer.map((name) => [name, setting]));
+  return reportHtml({ plan, settings, searches, dataset, folder }, history);
 }
 
 /** The report of one optimizer after some steps, 10 an epoch. */
@@ -66,11 +70,7 @@ export function longReport(steps: number): string {
   const plan = makePlan(checkOptions({ optimizer: "sgd", batchSize: 120 }), dataset);
   const lines = linesOf("sgd", { layers: kernelsOf(plan.model), steps });
   const history = historyOf(lines, shownLayers(plan.model));
-  return reportHtml({ plan, settings: settingsOf(["sgd"]), searches: [], dataset, folder: { reportFile: "report.html" } }, history);
-}
-
-function settingsOf(optimizers: readonly OptimizerName[]): Settings {
-  return Object.fromEntries(optimizers.map((name) => [name, { lr: 0.5, maxGradNorm: null }]));
+  return reportHtml({ plan, settings: {}, searches: [], dataset, folder }, history);
 }
 
 /** lars and lars32bit do the same; times differ between all. */
