@@ -24,8 +24,9 @@ export interface Sweep {
 export function startSweep(raw: RawOptions, out: string): Sweep {
   const path = resolve(out);
   checkNewFolder(path);
-  const { data, label } = checkOptions({ data: raw.data, label: raw.label });
-  const dataset = loadDataset({ data, label, seed: 1 });
+  const { data, label, delimiter, header, missing } = raw;
+  const ofData = checkOptions({ data, label, delimiter, header, missing });
+  const dataset = loadDataset({ ...ofData, seed: 1 });
   const options = checkSweepOptions(raw, dataset.train.labels.length);
   const { optimizers, batchSizes } = options.grid;
   const training = checkOptions({ ...options.training, optimizer: optimizers });

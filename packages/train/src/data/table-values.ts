@@ -1,0 +1,43 @@
+/** The numbers of a table, in chunks: a table that grows is never copied. */
+import { UsageError } from "../errors.js";
+
+/** 2^28 values take 2 GiB while a table is read, and 1 GiB afterwards. */
+const MAX_VALUES = 2 ** 28;
+/** 1 MiB. */
+const CHUNK = 2 ** 17;
+
+/** Rows of numbers in full precision; NaN is a missing value. */
+export class TableValues {
+  readonly columns: number;
+  readonly #rowsPerChunk: number;
+  readonly #chunks: Float64Array[] = [];
+  #rows = 0;
+
+  constructor(columns: number) {
+    this.columns = columns;
+    this.#rowsPerChunk = Math.max(1, Math.floor(CHUNK / columns));
+  }
+
+  /**
+   * Memory for one more row.
+   *
+   * @throws UsageError, before any memory is taken, when the table is too large
+   */
+  addRow(where: string): Float64Array {
+    if ((this.#rows + 1) * this.columns > MAX_VALUES) {
+      throw new UsageError(
+        `${where}: expected at most ${MAX_VALUES} values, got more: ${this.columns} columns are allowed ${Math.floor(MAX_VALUES / this.columns)} rows`,
+      );
+    }
+    if (this.#rows === this.#chunks.length * this.#rowsPerChunk) {
+      this.#chunks.push(new Float64Array(this.#rowsPerChunk * this.columns));
+    }
+    return this.row(this.#rows++);
+  }
+
+  row(index: number): Float64Array {
+    const chunk = this.#chunks[Math.floor(index / this.#rowsPerChunk)]!;
+    const start = (index % this.#rowsPerChunk) * this.columns;
+    return chunk.subarray(start, start + this.columns);
+  }
+}
