@@ -25,9 +25,10 @@ export function columnStatistics(
   const greatest = new Float64Array(columns).fill(-Infinity);
   // Row by row, as they lie in memory: column by column, wide tables take many times as long.
   for (const row of trainRows) {
-    const cells = values.row(row);
+    const cells = values.chunkOf(row);
+    const start = values.startOf(row);
     for (let column = 0; column < columns; column++) {
-      const value = cells[column]!;
+      const value = cells[start + column]!;
       if (Number.isNaN(value)) continue;
       means[column]! += value;
       counts[column]!++;
@@ -48,9 +49,10 @@ export function columnStatistics(
   }
   const deviations = new Float64Array(columns);
   for (const row of trainRows) {
-    const cells = values.row(row);
+    const cells = values.chunkOf(row);
+    const start = values.startOf(row);
     for (let column = 0; column < columns; column++) {
-      const value = cells[column]!;
+      const value = cells[start + column]!;
       if (!Number.isNaN(value)) deviations[column]! += (value - means[column]!) ** 2;
     }
   }
@@ -71,9 +73,10 @@ export function standardisedRows(
   const features = sharedFloat32(rows.length * columns);
   let next = 0;
   for (const row of rows) {
-    const cells = values.row(row);
+    const cells = values.chunkOf(row);
+    const start = values.startOf(row);
     for (let column = 0; column < columns; column++) {
-      const value = cells[column]!;
+      const value = cells[start + column]!;
       features[next++] = Number.isNaN(value) ? 0 : (value - means[column]!) / deviations[column]!;
     }
   }

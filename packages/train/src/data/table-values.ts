@@ -32,12 +32,17 @@ export class TableValues {
     if (this.#rows === this.#chunks.length * this.#rowsPerChunk) {
       this.#chunks.push(new Float64Array(this.#rowsPerChunk * this.columns));
     }
-    return this.row(this.#rows++);
+    const row = this.#rows++;
+    const start = this.startOf(row);
+    return this.chunkOf(row).subarray(start, start + this.columns);
   }
 
-  row(index: number): Float64Array {
-    const chunk = this.#chunks[Math.floor(index / this.#rowsPerChunk)]!;
-    const start = (index % this.#rowsPerChunk) * this.columns;
-    return chunk.subarray(start, start + this.columns);
+  /** What holds a row, from {@link startOf} on. A view for each row would take longer than its sums. */
+  chunkOf(row: number): Float64Array {
+    return this.#chunks[Math.floor(row / this.#rowsPerChunk)]!;
+  }
+
+  startOf(row: number): number {
+    return (row % this.#rowsPerChunk) * this.columns;
   }
 }

@@ -71,12 +71,13 @@ function* byteBlocks(file: string): Generator<ByteBlock> {
     for (let position = 0; position < size && !isPacked;) {
       const bytes = Buffer.allocUnsafe(Math.min(BLOCK, size - position));
       const count = readSync(descriptor, bytes, 0, bytes.length, position);
-      isPacked = position === 0 && bytes[0] === 0x1f && bytes[1] === 0x8b;
-      if (isPacked) break;
+      if (position === 0 && bytes[0] === 0x1f && bytes[1] === 0x8b) {
+        yield* unpackedBlocks(file);
+        return;
+      }
       position = count === 0 ? size : position + count;
       yield { bytes: bytes.subarray(0, count), isLast: position >= size };
     }
-    if (isPacked) yield* unpackedBlocks(file);
   } catch (error) {
     if (error instanceof UsageError) throw error;
     throw new UsageError(`${file}: can't be read: ${messageOf(error)}`);
@@ -135,15 +136,12 @@ function countLines(bytes: Buffer): number {
 }
 
 function notUtf8(file: string, block: Buffer, firstLine: number): UsageError {
-  // The first bad byte is behind the longest prefix that decodes.
-  let good = 0;
-  for (let step = 2 ** 30; step >= 1; step /= 2) {
-    // A prefix may end within a character: up to three bytes less of it decode.
-    const to = good + step;
-    if (to <= block.length && [0, 1, 2, 3].some((less) => isUtf8(block.subarray(0, to - less)))) {
-      good = to;
-    }
+  let line = firstLine;
+  for (let start = 0; start < block.length; line++) {
+    const rest = block.subarray(start);
+    const end = rest.findIndex((byte) => byte === LF || byte === CR);
+    if (end < 0 || !isUtf8(rest.subarray(0, end))) break;
+    start += rest[end] === CR && rest[end + 1] === LF ? end + 2 : end + 1;
   }
-  const line = firstLine + countLines(block.subarray(0, good));
   return new UsageError(`${file}, line ${line}: expected text in UTF-8, got other bytes`);
 }
