@@ -67,8 +67,7 @@ function* byteBlocks(file: string): Generator<ByteBlock> {
     if (size > MAX_BYTES) {
       throw new UsageError(`${file}: expected at most ${MAX_BYTES} bytes, got ${size}`);
     }
-    let isPacked = false;
-    for (let position = 0; position < size && !isPacked;) {
+    for (let position = 0; position < size;) {
       const bytes = Buffer.allocUnsafe(Math.min(BLOCK, size - position));
       const count = readSync(descriptor, bytes, 0, bytes.length, position);
       if (position === 0 && bytes[0] === 0x1f && bytes[1] === 0x8b) {
