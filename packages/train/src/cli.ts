@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { Command } from "commander";
 import { checkText } from "./check.js";
+import { MISSING } from "./data/table-format.js";
 import { endOnStrayErrors, endWith } from "./ending.js";
 import { UsageError } from "./errors.js";
 import { MODELS } from "./models/model.js";
@@ -31,7 +32,14 @@ function addTrainingOptions(command: Command): Command {
     .option("--model <name>", `${MODELS.join(" or ")} (default: mlp)`)
     .option("--hidden <sizes>", `hidden layers of the MLP (default: ${DEFAULT_HIDDEN.join(",")})`)
     .option("--data <path>", "a folder of IDX files or a table FILE.csv (default: MNIST)")
-    .option("--label <column>", "the column of a table that has the classes")
+    .option(
+      "--label <column>",
+      "the column of a table that has the classes: its name, or its number with --no-header",
+    )
+    .option("--delimiter <character>", "between the cells of a table, or tab (default: a comma)")
+    .option("--header", "the first line of a table names its columns (default)")
+    .option("--no-header", "a table begins with its first row; columns count from 1")
+    .option("--missing <how>", `empty cells, NA, NaN, ?: ${MISSING.join(" or ")} (default: refuse)`)
     .option(
       "--micro-batch <samples>",
       `samples whose gradients are computed together (default: ${DEFAULT_MICRO_BATCH.mlp}, ${DEFAULT_MICRO_BATCH.lenet} for lenet)`,

@@ -9,6 +9,9 @@ import {
   checkNumber,
   checkText,
 } from "./check.js";
+import { TABLE_OPTIONS } from "./data/load.js";
+import { MISSING, checkDelimiter } from "./data/table-format.js";
+import type { Missing } from "./data/table-format.js";
 import { UsageError } from "./errors.js";
 import { MODELS } from "./models/model.js";
 import type { ModelName } from "./models/model.js";
@@ -28,6 +31,10 @@ export interface TrainOptions extends StepOptions {
   readonly hidden: readonly number[] | null;
   readonly data: string | null;
   readonly label: string | null;
+  /** How a table is written: null stands for a comma, a header, and missing values refused. */
+  readonly delimiter: string | null;
+  readonly header: boolean | null;
+  readonly missing: Missing | null;
   readonly optimizer: readonly OptimizerName[];
   readonly batchSize: number | null;
   readonly microBatch: number;
@@ -91,6 +98,9 @@ export function checkOptions(raw: RawOptions): TrainOptions {
     ),
     data: optional<string | null>("data", null, checkText),
     label: optional<string | null>("label", null, checkText),
+    delimiter: optional<string | null>("delimiter", null, checkDelimiter),
+    header: optional<boolean | null>("header", null, checkFlag),
+    missing: optional<Missing | null>("missing", null, choice(MISSING)),
     optimizer: optional("optimizer", DEFAULT_OPTIMIZERS, checkOptimizers),
     batchSize: optional<number | null>("batchSize", null, integer(1, MAX_SIZE)),
     microBatch: optional("microBatch", DEFAULT_MICRO_BATCH[model], integer(1, 65_536)),
@@ -167,7 +177,8 @@ function checkTogether(options: TrainOptions): void {
   if (options.model !== "mlp" && options.hidden !== null) {
     throw new UsageError(`--hidden: expected --model mlp with it, got --model ${options.model}`);
   }
-  if (options.data === null && options.label !== null) {
-    throw new UsageError("--label: expected a table with it, --data FILE.csv, got no --data");
+  const ofTable = TABLE_OPTIONS.find((name) => options[name] !== null);
+  if (options.data === null && ofTable !== undefined) {
+    throw new UsageError(`--${ofTable}: expected --data FILE.csv with it, got no --data`);
   }
 }

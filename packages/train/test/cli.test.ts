@@ -253,7 +253,7 @@ describe("bad usage and bad data: exit code 2, before any training", () => {
     ["does not exist", ["--data", "/nowhere"]],
     ["is cut off", ["--data", cut]],
     ["--label: is missing", ["--data", table]],
-    ['has no column "colour"', ["--data", table, "--label", "colour"]],
+    ['got "colour"', ["--data", table, "--label", "colour"]],
     ['line 3: column "a" has "many"', ["--data", inTemporary("words.csv"), "--label", "kind"]],
     ['--label: got "kind" with the folder', ["--data", images, "--label", "kind"]],
     [

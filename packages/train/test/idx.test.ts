@@ -1,6 +1,7 @@
 /** IDX sets: what is read, and every way in which one can be wrong. */
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
 import { fingerprint } from "../src/data/dataset.js";
 import { readIdxFolder } from "../src/data/idx.js";
@@ -116,69 +117,73 @@ describe("what is refused", () => {
   const labels = files[LABELS]!;
 
   test.each([IMAGES, LABELS, TEST_IMAGES, TEST_LABELS])("a folder without %s", (name) => {
-    expect(refusal({ [name]: null })).toBe(`FOLDER: no file ${name}, plain or with .gz, is there`);
+    expect(refusal({ [name]: null })).toBe(
+      `FOLDER: expected a file ${name}, plain or with .gz, got none`,
+    );
   });
 
   test("another magic number", () => {
     const wrong = images.slice();
     wrong[2] = 0x0d; // floats
     expect(refusal({ [IMAGES]: wrong })).toBe(
-      `FOLDER/${IMAGES}: the magic number is 0x00000d03; allowed is 0x00000803, unsigned bytes in 3 dimensions`,
+      `FOLDER/${IMAGES}: expected the magic number 0x00000803, unsigned bytes in 3 dimensions, got 0x00000d03`,
     );
   });
 
   test("labels where images should be", () => {
-    expect(refusal({ [IMAGES]: labels })).toContain("the magic number is 0x00000801");
+    expect(refusal({ [IMAGES]: labels })).toContain("got 0x00000801");
   });
 
   test("a file that is empty, or ends in its magic number or its header", () => {
-    expect(refusal({ [LABELS]: new Uint8Array(0) })).toContain("the magic number is cut off");
-    expect(refusal({ [LABELS]: labels.subarray(0, 3) })).toContain("the magic number is cut off");
-    expect(refusal({ [IMAGES]: images.subarray(0, 12) })).toContain("the header is cut off");
+    expect(refusal({ [LABELS]: new Uint8Array(0) })).toContain("got 0 bytes");
+    expect(refusal({ [LABELS]: labels.subarray(0, 3) })).toContain("got 3 bytes");
+    expect(refusal({ [IMAGES]: images.subarray(0, 12) })).toContain(
+      "expected a header of 16 bytes, got 12",
+    );
   });
 
   test("a file that is cut", () => {
     expect(refusal({ [IMAGES]: images.subarray(0, images.length - 1) })).toBe(
-      `FOLDER/${IMAGES}: is cut off: 240 × 12 × 12 values are 34560 bytes, there are 34559`,
+      `FOLDER/${IMAGES}: expected 240 × 12 × 12 values, which are 34560 bytes, got 34559`,
     );
   });
 
   test("a file that is too long", () => {
     expect(refusal({ [LABELS]: Uint8Array.of(...labels, 0) })).toBe(
-      `FOLDER/${LABELS}: is too long: 240 values are 240 bytes, there are 241`,
+      `FOLDER/${LABELS}: expected 240 values, which are 240 bytes, got 241`,
     );
   });
 
   test("sizes that no file can hold", () => {
     const wrong = images.slice();
     wrong.fill(0xff, 4, 16);
-    expect(refusal({ [IMAGES]: wrong })).toContain("is cut off: 4294967295 × 4294967295");
+    expect(refusal({ [IMAGES]: wrong })).toContain(
+      "expected at most 2147483648 values, got sizes 4294967295 × 4294967295",
+    );
   });
 
   test("no images", () => {
     const empty = { [IMAGES]: idxBytes([0, 12, 12], new Uint8Array(0)) };
-    expect(refusal(empty)).toBe(`FOLDER/${IMAGES}: is empty: its sizes are 0 × 12 × 12`);
+    expect(refusal(empty)).toBe(`FOLDER/${IMAGES}: expected values, got sizes 0 × 12 × 12`);
   });
 
   test("more labels than images, and fewer", () => {
     expect(refusal({ [LABELS]: idxBytes([241], new Uint8Array(241)) })).toBe(
-      `FOLDER/${LABELS} has 241 labels, FOLDER/${IMAGES} has 240 images; allowed is one label for each image`,
+      `FOLDER/${LABELS}: expected 240 labels, one for each image of FOLDER/${IMAGES}, got 241`,
     );
-    expect(refusal({ [TEST_LABELS]: idxBytes([79], new Uint8Array(79)) })).toContain(
-      "has 79 labels",
-    );
+    expect(refusal({ [TEST_LABELS]: idxBytes([79], new Uint8Array(79)) })).toContain("got 79");
   });
 
   test("test images of another size", () => {
     const other = idxFiles({ side: 16 });
     expect(refusal({ [TEST_IMAGES]: other[TEST_IMAGES]! })).toBe(
-      "FOLDER: training images are 12 × 12, test images 16 × 16; allowed is one size",
+      "FOLDER: expected test images of 12 × 12 as in training, got 16 × 16",
     );
   });
 
   test("one class only", () => {
     expect(refusal({ [LABELS]: idxBytes([240], new Uint8Array(240).fill(7)) })).toBe(
-      "FOLDER: all training labels are 7; a classifier needs two classes or more",
+      "FOLDER: expected two classes or more, got 7 in all training labels",
     );
   });
 
@@ -186,19 +191,32 @@ describe("what is refused", () => {
     const wrong = new Uint8Array(80);
     wrong[5] = 9;
     expect(refusal({ [TEST_LABELS]: idxBytes([80], wrong) })).toBe(
-      "FOLDER: the test labels have class 9; the training labels end at 3",
+      "FOLDER: expected test labels up to 3 as in training, got 9",
     );
   });
 
   test("pixels that are all the same", () => {
     const blank = idxBytes([240, 12, 12], new Uint8Array(240 * 144).fill(3));
-    expect(refusal({ [IMAGES]: blank })).toContain("all training pixels are 3");
+    expect(refusal({ [IMAGES]: blank })).toContain(
+      "expected training pixels that differ, got 3 in all",
+    );
   });
 
   test("a .gz file that is no gzip, and one that is cut", () => {
     const folder = writeFiles(join(temporary.path, "no-gzip"), idxFiles(), { gzip: true });
     writeFiles(folder, { [`${IMAGES}.gz`]: "these are words" });
-    expect(() => readIdxFolder(folder, "test")).toThrow(`${IMAGES}.gz: can't be unpacked`);
+    expect(() => readIdxFolder(folder, "test")).toThrow(`${IMAGES}.gz: expected a gzip`);
+  });
+
+  test("a .gz file that unpacks to more than its header says, early", () => {
+    const folder = writeFiles(join(temporary.path, "bomb"), idxFiles(), { gzip: true });
+    // 1 GB would take seconds and the memory; what the header says is 34,560 bytes.
+    const zeros = gzipSync(new Uint8Array(2 ** 24));
+    const bomb = Buffer.concat([gzipSync(images), ...Array.from({ length: 64 }, () => zeros)]);
+    writeFiles(folder, { [`${IMAGES}.gz`]: bomb });
+    const before = process.memoryUsage().arrayBuffers;
+    expect(() => readIdxFolder(folder, "test")).toThrow("which are 34560 bytes, got more");
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 28);
   });
 
   test("a folder where a file should be", () => {

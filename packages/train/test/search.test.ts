@@ -45,26 +45,34 @@ const HELD_OUT = 5000;
 describe("what is chosen", () => {
   test("the best rate to √2, wherever it lies within 4 orders of magnitude of the usual", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...RULES), fc.double({ min: 0, max: 1, noNaN: true }), async (optimizer, place) => {
-        const ladder = ladderOf(question({ optimizer }));
-        const rates = ladder.places.map((own) => ladder.setting(own).lr);
-        const low = Math.log2(Math.min(...rates)) - 2;
-        const high = Math.log2(Math.max(...rates)) + 2;
-        const best = low + place * (high - low);
-        const found = await searchSetting(
-          ladder,
-          HELD_OUT,
-          landscape(({ lr }) => Math.max(0, 0.95 - 0.05 * Math.abs(Math.log2(lr) - best))),
-        );
-        const distance = Math.abs(Math.log2(found!.chosen.lr) - best);
-        // Half a place, and the two digits of a rate.
-        expect(distance).toBeLessThan(0.3);
-      }),
+      fc.asyncProperty(
+        fc.constantFrom(...RULES),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        async (optimizer, place) => {
+          const ladder = ladderOf(question({ optimizer }));
+          const rates = ladder.places.map((own) => ladder.setting(own).lr);
+          const low = Math.log2(Math.min(...rates)) - 2;
+          const high = Math.log2(Math.max(...rates)) + 2;
+          const best = low + place * (high - low);
+          const found = await searchSetting(
+            ladder,
+            HELD_OUT,
+            landscape(({ lr }) => Math.max(0, 0.95 - 0.05 * Math.abs(Math.log2(lr) - best))),
+          );
+          const distance = Math.abs(Math.log2(found!.chosen.lr) - best);
+          // Half a place, and the two digits of a rate.
+          expect(distance).toBeLessThan(0.3);
+        },
+      ),
     );
   });
 
   test("beyond what the ladder may be extended by, the end of it, which is said", async () => {
-    const found = await searchSetting(ladderOf(question()), HELD_OUT, landscape(({ lr }) => lr / 1e6));
+    const found = await searchSetting(
+      ladderOf(question()),
+      HELD_OUT,
+      landscape(({ lr }) => lr / 1e6),
+    );
     expect(found!.atEdge).toBe(true);
     const highest = Math.max(...found!.trials.map(({ lr }) => lr));
     expect(found!.chosen.lr).toBe(highest);
@@ -100,7 +108,13 @@ describe("what is chosen", () => {
 
   test("nothing, when every trial diverges, after lower rates were tried", async () => {
     const tried: Setting[] = [];
-    expect(await searchSetting(ladderOf(question()), HELD_OUT, landscape(() => null, tried))).toBeNull();
+    expect(
+      await searchSetting(
+        ladderOf(question()),
+        HELD_OUT,
+        landscape(() => null, tried),
+      ),
+    ).toBeNull();
     expect(Math.min(...tried.map(({ lr }) => lr))).toBeLessThan(0.002);
   });
 
@@ -149,7 +163,12 @@ describe("what it costs", () => {
         },
       ),
     );
-    const large = { batchSize: 32_768, epochs: 10, stepsPerEpoch: 2, warmupSteps: 4 } as TrainingPlan;
+    const large = {
+      batchSize: 32_768,
+      epochs: 10,
+      stepsPerEpoch: 2,
+      warmupSteps: 4,
+    } as TrainingPlan;
     expect(trialPlan(large, { samples: 55_000, part: 1 / 50 })).toMatchObject({
       ...{ batchSize: 655, epochs: 1, stepsPerEpoch: 20, warmupSteps: 4 },
     });
@@ -187,13 +206,19 @@ describe("the command", () => {
     const [whole, killed] = ["whole", "killed"].map((name) => join(temporary.path, name));
     const outcome = await runCli([...options, "--workers", "2", "--out", whole!]);
     expect(outcome).toMatchObject({ code: 0, stderr: "" });
-    expect(outcome.stdout).toContain("rates, searched on held-out training samples: lars8bit, sgd+clip");
+    expect(outcome.stdout).toContain(
+      "rates, searched on held-out training samples: lars8bit, sgd+clip",
+    );
     expect(outcome.stdout).toMatch(/lars8bit: rate [\d.]+, by held-out accuracy of short runs/);
-    expect(outcome.stdout).toMatch(/sgd\+clip: rate [\d.]+ clipped at [\d.]+, by held-out accuracy/);
+    expect(outcome.stdout).toMatch(
+      /sgd\+clip: rate [\d.]+ clipped at [\d.]+, by held-out accuracy/,
+    );
     const config = JSON.parse(readFileSync(join(whole!, "config.json"), "utf8")) as {
       settings: Record<string, Setting>;
     };
-    expect(Object.values(config.settings)).toEqual(searchOf(whole!).searches.map(({ chosen }) => chosen));
+    expect(Object.values(config.settings)).toEqual(
+      searchOf(whole!).searches.map(({ chosen }) => chosen),
+    );
 
     const { child, outcome: end } = startCli([...options, "--workers", "1", "--out", killed!]);
     const trials = (): number => {
@@ -212,9 +237,14 @@ describe("the command", () => {
 
   test("a damaged search.json is refused by name", async () => {
     const out = join(temporary.path, "whole");
-    writeFiles(out, { "search.json": '{"format": "layerwise-train.search", "version": 1, "searches": [{}]}' });
+    writeFiles(out, {
+      "search.json": '{"format": "layerwise-train.search", "version": 1, "searches": [{}]}',
+    });
     const { code, stderr } = await runCli(["--resume", out]);
-    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining("search.json: optimizer: expected") });
+    expect({ code, stderr }).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("search.json: optimizer: expected"),
+    });
   });
 
   test("--hold-out scores held-out samples, and the test set not", async () => {

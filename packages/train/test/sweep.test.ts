@@ -104,15 +104,13 @@ describe("the command", () => {
 });
 
 describe("the plan", () => {
-  const options = checkSweepOptions(
-    {
-      optimizer: "sgd,lars32bit",
-      batchSize: "8192,256",
-      lr: ["sgd=0.4,0.1"],
-      seeds: "3,4,5",
-      epochs: "2",
-    },
-  );
+  const options = checkSweepOptions({
+    optimizer: "sgd,lars32bit",
+    batchSize: "8192,256",
+    lr: ["sgd=0.4,0.1"],
+    seeds: "3,4,5",
+    epochs: "2",
+  });
   const common = {
     optimizer: "sgd",
     batchSize: 256,
@@ -124,7 +122,12 @@ describe("the plan", () => {
     trials: [],
     atEdge: false,
   } as const;
-  const result = (lr: number, seed: number, accuracy: number | null, holdOut = true): CellResult => ({
+  const result = (
+    lr: number,
+    seed: number,
+    accuracy: number | null,
+    holdOut = true,
+  ): CellResult => ({
     ...common,
     lr,
     seed,
@@ -146,13 +149,19 @@ describe("the plan", () => {
 
   test("the best rate is the one with the highest held-out accuracy; all seeds test it once", () => {
     const tried = [result(0.1, 3, 0.8), result(0.4, 3, 0.9)];
-    expect(testedCells(options, tried).map(({ lr, seed, holdOut }) => [lr, seed, holdOut])).toEqual([
-      [0.4, 3, false],
-      [0.4, 4, false],
-      [0.4, 5, false],
-    ]);
+    expect(testedCells(options, tried).map(({ lr, seed, holdOut }) => [lr, seed, holdOut])).toEqual(
+      [
+        [0.4, 3, false],
+        [0.4, 4, false],
+        [0.4, 5, false],
+      ],
+    );
     // Test accuracies take no part: those of 0.1 are higher.
-    const tested = [result(0.4, 4, 0.7, false), result(0.4, 3, 0.95, false), result(0.1, 3, 0.99, false)];
+    const tested = [
+      result(0.4, 4, 0.7, false),
+      result(0.4, 3, 0.95, false),
+      result(0.1, 3, 0.99, false),
+    ];
     expect(bestRates(options, [...tried, ...tested])).toMatchObject([
       { optimizer: "sgd", batchSize: 256, lr: 0.4, accuracies: [0.95, 0.7], atEdge: true },
     ]);
@@ -160,7 +169,11 @@ describe("the plan", () => {
 
   test("a cell that searched its rate gives it to the other seeds", () => {
     const trial = { rung: 0, batchSize: 256, steps: 5, loss: 1, maxGradNorm: null };
-    const trials = [0.1, 0.2, 0.4].map((lr, index) => ({ ...trial, lr, accuracy: 0.8 + 0.05 * index }));
+    const trials = [0.1, 0.2, 0.4].map((lr, index) => ({
+      ...trial,
+      lr,
+      accuracy: 0.8 + 0.05 * index,
+    }));
     const searched: CellResult = { ...result(0.28, 3, 0.9, false), searched: true, trials };
     expect(testedCells(options, [searched]).map(({ lr, seed }) => [lr, seed])).toEqual([
       [0.28, 4],

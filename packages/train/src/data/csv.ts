@@ -1,39 +1,40 @@
 /**
- * Tables: a header, numbers, and one column of classes, which may be words. A part of the rows is held
- * out as the test set; the columns are standardised with the statistics of the others.
+ * Tables: numbers, and one column of classes, which may be words. A part of the rows is held out as the
+ * test set; the columns are standardised with the statistics of the others.
  */
-import { parse } from "csv-parse/sync";
-import { UsageError, messageOf } from "../errors.js";
-import { readLimited } from "../files.js";
+import { UsageError } from "../errors.js";
 import { Random, STREAMS } from "../random.js";
-import { sharedFloat32, sharedUint16 } from "./dataset.js";
+import { ClassLabels } from "./class-labels.js";
+import { sharedUint16 } from "./dataset.js";
 import type { Dataset, Samples } from "./dataset.js";
-
-/** Limits on what a table may be: 256 MiB, and 1,000 classes, above which a column is hardly a class. */
-const MAX_BYTES = 2 ** 28;
-const MAX_CLASSES = 1000;
+import { columnStatistics, standardisedRows } from "./standardise.js";
+import { DEFAULT_FORMAT } from "./table-format.js";
+import type { TableFormat } from "./table-format.js";
+import { tableRows } from "./table-rows.js";
+import type { Row } from "./table-rows.js";
+import { TableValues } from "./table-values.js";
 
 /** Of the rows of a class, every fifth goes to the test set. */
 const HELD_OUT_EVERY = 5;
 
+/** What stands for a missing value, in lower case. */
+const MISSING_TEXTS = new Set(["", "?", "na", "n/a", "nan", "null"]);
+
+const MAX_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
+
 /** Where a table is, which of its columns is the class, and the seed of the held-out part. */
 export interface CsvSource {
   file: string;
+  /** A name of the header, or a number from 1 where there is none. */
   label: string;
   seed: number;
+  format?: TableFormat;
 }
 
-interface Row {
-  line: number;
-  cells: string[];
-}
-
-interface Table {
-  columns: number;
-  /** Row after row. */
-  values: Float64Array;
-  /** As they stand in the table. */
-  labels: string[];
+interface Columns {
+  /** Of all columns, as messages name them. */
+  names: string[];
+  label: number;
 }
 
 /**
@@ -42,20 +43,23 @@ interface Table {
  * @throws UsageError that names the file, and the line where a line is wrong
  */
 export function readCsv(source: CsvSource): Dataset {
-  const table = readTable(source);
-  const { classes, labels } = classesOf(source, table.labels);
+  const { columns, values, labels: texts } = readTable(source);
+  const { classes, labels } = texts.finish();
   const parts = split(source, labels);
-  const { values, columns } = standardise(table, parts.train);
+  const features = columns.names.filter((_, index) => index !== columns.label);
+  const statistics = columnStatistics(
+    values,
+    parts.train,
+    (column) => `${source.file}, ${features[column]!}`,
+  );
   const part = (rows: Int32Array): Samples => {
-    const features = sharedFloat32(rows.length * columns);
-    rows.forEach((row, index) => {
-      features.set(values.subarray(row * columns, (row + 1) * columns), index * columns);
-    });
-    return { features, labels: sharedUint16(rows.map((row) => labels[row]!)) };
+    const own = sharedUint16(rows.length);
+    for (let index = 0; index < rows.length; index++) own[index] = labels[rows[index]!]!;
+    return { features: standardisedRows(values, rows, statistics), labels: own };
   };
   return {
     name: source.file,
-    featureShape: [columns],
+    featureShape: [features.length],
     classes,
     train: part(parts.train),
     test: part(parts.test),
@@ -64,124 +68,159 @@ export function readCsv(source: CsvSource): Dataset {
   };
 }
 
-function readTable(source: CsvSource): Table {
-  const { file, label } = source;
-  const [header, ...rows] = readRows(file);
-  if (header === undefined) throw new UsageError(`${file}: is empty; allowed is a header and rows`);
-  const labelColumn = findLabel(source, header);
-  const names = header.cells.filter((_, index) => index !== labelColumn);
-  if (names.length === 0) throw new UsageError(`${file}: has no column beside ${label}`);
-  if (rows.length === 0) throw new UsageError(`${file}: has a header but no rows`);
-  const values = new Float64Array(rows.length * names.length);
-  let next = 0;
-  for (const { cells, line } of rows) {
-    cells.forEach((cell, index) => {
-      if (index === labelColumn) return;
-      const value = cell === "" ? NaN : Number(cell);
-      if (!Number.isFinite(value)) {
-        throw new UsageError(
-          `${file}, line ${line}: column ${JSON.stringify(header.cells[index])} has ${JSON.stringify(cell)}; allowed is a finite number`,
-        );
-      }
-      values[next++] = value;
-    });
+function readTable(source: CsvSource): {
+  columns: Columns;
+  values: TableValues;
+  labels: ClassLabels;
+} {
+  const { file, format = DEFAULT_FORMAT } = source;
+  const rows = tableRows(file, format.delimiter);
+  const first = rows.next();
+  if (first.done === true) throw new UsageError(`${file}: expected rows, got an empty file`);
+  const columns = findColumns(source, first.value);
+  const reader = new RowReader(file, columns, format);
+  if (!format.header) reader.add(first.value);
+  for (const row of rows) reader.add(row);
+  if (reader.labels.count === 0) {
+    throw new UsageError(`${file}: expected rows below the header, got none`);
   }
-  const labels = rows.map(({ cells, line }) => {
-    const text = cells[labelColumn]!;
-    if (text !== "") return text;
-    throw new UsageError(`${file}, line ${line}: column ${JSON.stringify(label)} is empty`);
-  });
-  return { columns: names.length, values, labels };
+  return { columns, values: reader.values, labels: reader.labels };
 }
 
-function readRows(file: string): Row[] {
-  const bytes = readLimited(file, MAX_BYTES);
-  try {
-    const records = parse(bytes, { bom: true, info: true, skip_empty_lines: true, trim: true });
-    return (records as unknown as { record: string[]; info: { lines: number } }[]).map(
-      ({ record, info }) => ({ line: info.lines, cells: record }),
+/** Takes rows into memory, and refuses those that are wrong. */
+class RowReader {
+  readonly values: TableValues;
+  readonly labels: ClassLabels;
+
+  constructor(
+    readonly file: string,
+    readonly columns: Columns,
+    readonly format: TableFormat,
+  ) {
+    this.values = new TableValues(columns.names.length - 1);
+    this.labels = new ClassLabels(file, columns.names[columns.label]!);
+  }
+
+  add({ cells, line }: Row): void {
+    const { names, label } = this.columns;
+    if (cells.length !== names.length) {
+      throw new UsageError(
+        `${this.file}, line ${line}: expected ${names.length} cells, got ${cells.length}`,
+      );
+    }
+    const text = cells[label]!;
+    if (this.format.missing === "mean" && isMissing(text)) {
+      throw new UsageError(
+        `${this.file}, line ${line}: expected a class in ${names[label]!}, got ${JSON.stringify(text)} (--missing fills no classes)`,
+      );
+    }
+    this.labels.add(text, line);
+    const row = this.values.addRow(this.file);
+    let next = 0;
+    for (let column = 0; column < cells.length; column++) {
+      if (column !== label) row[next++] = this.#number(cells[column]!, column, line);
+    }
+  }
+
+  #number(cell: string, column: number, line: number): number {
+    const value = cell === "" ? NaN : Number(cell);
+    // False for NaN too.
+    if (Math.abs(value) <= MAX_FLOAT32) return value;
+    const missing = isMissing(cell);
+    if (missing && this.format.missing === "mean") return NaN;
+    const expected = Number.isFinite(value)
+      ? `a number of at most ${MAX_FLOAT32.toPrecision(3)}`
+      : "a finite number";
+    const hint = missing ? " (--missing mean fills missing values)" : "";
+    throw new UsageError(
+      `${this.file}, line ${line}: expected ${expected} in ${this.columns.names[column]!}, got ${JSON.stringify(cell)}${hint}`,
     );
-  } catch (error) {
-    // csv-parse says which line: a quote that is not closed, a row of another length.
-    throw new UsageError(`${file}: is no table: ${messageOf(error)}`);
   }
 }
 
-function findLabel({ file, label }: CsvSource, { cells }: Row): number {
-  const twice = cells.find((name, index) => cells.indexOf(name) !== index);
-  if (twice !== undefined) {
-    throw new UsageError(`${file}, line 1: the column ${JSON.stringify(twice)} is there twice`);
+function isMissing(cell: string): boolean {
+  return cell.length <= 4 && MISSING_TEXTS.has(cell.toLowerCase());
+}
+
+function findColumns({ file, label, format = DEFAULT_FORMAT }: CsvSource, first: Row): Columns {
+  const { cells, line } = first;
+  const wrongDelimiter = likelyDelimiter(cells);
+  if (wrongDelimiter !== null && cells.length === 1) {
+    throw new UsageError(
+      `${file}, line ${line}: expected ${delimiterName(format.delimiter)} between cells, got ${delimiterName(wrongDelimiter)} (--delimiter ${wrongDelimiter === "\t" ? "tab" : `"${wrongDelimiter}"`})`,
+    );
+  }
+  if (cells.length === 1) {
+    throw new UsageError(`${file}, line ${line}: expected two columns or more, got one`);
+  }
+  if (!format.header) return numberedColumns(label, cells.length);
+  const names = cells.map((name) => `column ${JSON.stringify(name)}`);
+  const seen = new Set<string>();
+  for (const name of cells) {
+    if (seen.has(name)) {
+      throw new UsageError(
+        `${file}, line ${line}: expected each column once, got ${JSON.stringify(name)} twice`,
+      );
+    }
+    seen.add(name);
   }
   const index = cells.indexOf(label);
-  if (index >= 0) return index;
+  if (index >= 0) return { names, label: index };
+  const shown = cells.slice(0, 20).map((name) => JSON.stringify(name));
+  if (cells.length > shown.length) shown.push(`… (${cells.length} columns)`);
   throw new UsageError(
-    `--label: ${file} has no column ${JSON.stringify(label)}; it has ${cells.map((name) => JSON.stringify(name)).join(", ")}`,
+    `--label: expected a column of ${file}, ${shown.join(", ")}, got ${JSON.stringify(label)}`,
   );
 }
 
-/** Numbers the classes, in the order of their numbers or of their words. */
-function classesOf(
-  { file, label }: CsvSource,
-  texts: readonly string[],
-): { classes: string[]; labels: Uint16Array } {
-  // 1 and 1.0 are one class.
-  const numeric = texts.every((text) => Number.isFinite(Number(text)));
-  const names = numeric ? texts.map((text) => String(Number(text))) : texts;
-  const classes = [...new Set(names)].sort(
-    numeric ? (a, b) => Number(a) - Number(b) : (a, b) => (a < b ? -1 : 1),
-  );
-  if (classes.length < 2) {
+/** Without a header, columns have numbers from 1. */
+function numberedColumns(label: string, count: number): Columns {
+  const number = /^\d+$/.test(label) ? Number(label) : 0;
+  if (number < 1 || number > count) {
     throw new UsageError(
-      `${file}: column ${JSON.stringify(label)} is ${JSON.stringify(classes[0])} everywhere; a classifier needs two classes or more`,
+      `--label: expected a column number from 1 to ${count} with --no-header, got ${JSON.stringify(label)}`,
     );
   }
-  if (classes.length > MAX_CLASSES) {
-    throw new UsageError(
-      `${file}: column ${JSON.stringify(label)} has ${classes.length} classes; allowed are ${MAX_CLASSES}`,
-    );
-  }
-  const numbers = new Map(classes.map((name, index) => [name, index]));
-  return { classes, labels: Uint16Array.from(names, (name) => numbers.get(name)!) };
+  return {
+    names: Array.from({ length: count }, (_, index) => `column ${index + 1}`),
+    label: number - 1,
+  };
 }
 
-/** Every fifth row of each class, in a shuffled order, is held out. */
+function likelyDelimiter(cells: readonly string[]): string | null {
+  return [",", ";", "\t", "|"].find((delimiter) => cells[0]!.includes(delimiter)) ?? null;
+}
+
+function delimiterName(delimiter: string): string {
+  return delimiter === "\t" ? "tabs" : JSON.stringify(delimiter);
+}
+
+/**
+ * Every fifth row of each class, in a shuffled order, is held out. In loops: from and filter of typed
+ * arrays collect their values in ordinary arrays first, which are larger than the table.
+ */
 function split(
   { file, seed }: CsvSource,
   labels: Uint16Array,
 ): { train: Int32Array; test: Int32Array } {
-  const order = Int32Array.from(labels, (_, row) => row);
+  const order = new Int32Array(labels.length);
+  for (let row = 0; row < order.length; row++) order[row] = row;
   new Random(seed, STREAMS.testRows).shuffle(order);
+  const train = new Int32Array(labels.length);
+  const test = new Int32Array(Math.floor(labels.length / HELD_OUT_EVERY));
   const seen = new Map<number, number>();
-  const isHeldOut = Uint8Array.from(order, (row) => {
+  let trainCount = 0;
+  let testCount = 0;
+  for (const row of order) {
     const count = (seen.get(labels[row]!) ?? 0) + 1;
     seen.set(labels[row]!, count);
-    return count % HELD_OUT_EVERY === 0 ? 1 : 0;
-  });
-  const test = order.filter((_, index) => isHeldOut[index] === 1);
-  if (test.length === 0) {
+    if (count % HELD_OUT_EVERY === 0) test[testCount++] = row;
+    else train[trainCount++] = row;
+  }
+  if (testCount === 0) {
     throw new UsageError(
-      `${file}: has ${labels.length} rows; a test set needs ${HELD_OUT_EVERY} or more of a class`,
+      `${file}: expected ${HELD_OUT_EVERY} rows or more of a class for a test set, got ${labels.length} rows in all`,
     );
   }
-  return { train: order.filter((_, index) => isHeldOut[index] === 0), test };
-}
-
-/** Mean 0 and deviation 1 of each column over the training rows; a column that is constant becomes 0. */
-function standardise(
-  { values, columns }: Table,
-  trainRows: Int32Array,
-): { values: Float64Array; columns: number } {
-  const standardised = new Float64Array(values.length);
-  for (let column = 0; column < columns; column++) {
-    let sum = 0;
-    for (const row of trainRows) sum += values[row * columns + column]!;
-    const mean = sum / trainRows.length;
-    let squares = 0;
-    for (const row of trainRows) squares += (values[row * columns + column]! - mean) ** 2;
-    const deviation = Math.sqrt(squares / trainRows.length) || 1;
-    for (let index = column; index < values.length; index += columns) {
-      standardised[index] = (values[index]! - mean) / deviation;
-    }
-  }
-  return { values: standardised, columns };
+  return { train: train.subarray(0, trainCount), test: test.subarray(0, testCount) };
 }

@@ -37,12 +37,8 @@ export function sharedFloat32(length: number): Float32Array<SharedArrayBuffer> {
   return new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
 }
 
-export function sharedUint16(values: ArrayLike<number>): Uint16Array<SharedArrayBuffer> {
-  const shared = new Uint16Array(
-    new SharedArrayBuffer(values.length * Uint16Array.BYTES_PER_ELEMENT),
-  );
-  shared.set(values);
-  return shared;
+export function sharedUint16(length: number): Uint16Array<SharedArrayBuffer> {
+  return new Uint16Array(new SharedArrayBuffer(length * Uint16Array.BYTES_PER_ELEMENT));
 }
 
 export function sharedInt32(length: number): Int32Array<SharedArrayBuffer> {

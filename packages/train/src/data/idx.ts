@@ -5,7 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
+import { constants, gunzipSync } from "node:zlib";
 import { UsageError, messageOf } from "../errors.js";
 import { readLimited } from "../files.js";
 import { sharedUint16 } from "./dataset.js";
@@ -17,6 +17,8 @@ const LABELS_MAGIC = 0x00000801;
 
 /** A file that is larger than this, packed or unpacked, is refused: 2 GiB. */
 const MAX_BYTES = 2 ** 31;
+/** Of a packed file, what surely has the header: names and comments may come before it. */
+const PACKED_START = 4096;
 
 interface Idx {
   sizes: number[];
@@ -36,7 +38,7 @@ export function readIdxFolder(folder: string, name: string): Dataset {
   const [, height, width] = train.sizes as [number, number, number];
   if (test.sizes[1] !== height || test.sizes[2] !== width) {
     throw new UsageError(
-      `${folder}: training images are ${height} × ${width}, test images ${String(test.sizes[1])} × ${String(test.sizes[2])}; allowed is one size`,
+      `${folder}: expected test images of ${height} × ${width} as in training, got ${String(test.sizes[1])} × ${String(test.sizes[2])}`,
     );
   }
   const classes = classCount(folder, train.samples, test.samples);
@@ -57,12 +59,14 @@ function readPart(folder: string, part: string): { sizes: number[]; samples: Sam
   const labels = readIdx(labelsFile, LABELS_MAGIC);
   if (images.sizes[0] !== labels.sizes[0]) {
     throw new UsageError(
-      `${labelsFile} has ${String(labels.sizes[0])} labels, ${imagesFile} has ${String(images.sizes[0])} images; allowed is one label for each image`,
+      `${labelsFile}: expected ${String(images.sizes[0])} labels, one for each image of ${imagesFile}, got ${String(labels.sizes[0])}`,
     );
   }
   const features = new Uint8Array(new SharedArrayBuffer(images.values.length));
   features.set(images.values);
-  return { sizes: images.sizes, samples: { features, labels: sharedUint16(labels.values) } };
+  const classes = sharedUint16(labels.values.length);
+  classes.set(labels.values);
+  return { sizes: images.sizes, samples: { features, labels: classes } };
 }
 
 /** Both spellings that are about: train-images-idx3-ubyte and train-images.idx3-ubyte. */
@@ -70,7 +74,9 @@ function find(folder: string, part: string, kind: string): string {
   const names = [`${part}-${kind}`, `${part}.${kind}`].flatMap((name) => [name, `${name}.gz`]);
   const found = names.map((name) => join(folder, name)).find((file) => existsSync(file));
   if (found !== undefined) return found;
-  throw new UsageError(`${folder}: no file ${String(names[0])}, plain or with .gz, is there`);
+  throw new UsageError(
+    `${folder}: expected a file ${String(names[0])}, plain or with .gz, got none`,
+  );
 }
 
 /**
@@ -79,55 +85,92 @@ function find(folder: string, part: string, kind: string): string {
  * @throws UsageError when it is not an IDX file of that kind, is cut, or is longer than it says
  */
 export function readIdx(file: string, magic: number): Idx {
-  const bytes = readBytes(file);
+  const bytes = readLimited(file, MAX_BYTES);
+  const isPacked = file.endsWith(".gz");
+  const sizes = readSizes(file, isPacked ? unpackStart(file, bytes) : bytes, magic);
+  const expected = sizes.reduce((product, size) => product * size, 1);
+  if (expected === 0) {
+    throw new UsageError(`${file}: expected values, got sizes ${sizes.join(" × ")}`);
+  }
+  if (expected > MAX_BYTES) {
+    throw new UsageError(
+      `${file}: expected at most ${MAX_BYTES} values, got sizes ${sizes.join(" × ")}`,
+    );
+  }
+  const says = `${file}: expected ${sizes.join(" × ")} values, which are ${expected} bytes`;
+  const length = headerLength(magic) + expected;
+  const all = isPacked ? unpack(file, bytes, { length, says }) : bytes;
+  const values = all.subarray(headerLength(magic));
+  if (values.length !== expected) throw new UsageError(`${says}, got ${values.length}`);
+  return { sizes, values };
+}
+
+function headerLength(magic: number): number {
+  return 4 + 4 * (magic & 0xff);
+}
+
+function readSizes(file: string, bytes: Uint8Array, magic: number): number[] {
   const dimensions = magic & 0xff;
-  const headerLength = 4 + 4 * dimensions;
   const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found = bytes.length >= 4 ? header.getUint32(0) : null;
   if (found !== magic) {
     throw new UsageError(
-      `${file}: the magic number is ${found === null ? "cut off" : hexadecimal(found)}; allowed is ${hexadecimal(magic)}, unsigned bytes in ${dimensions} ${dimensions === 1 ? "dimension" : "dimensions"}`,
+      `${file}: expected the magic number ${hexadecimal(magic)}, unsigned bytes in ${dimensions} ${dimensions === 1 ? "dimension" : "dimensions"}, got ${found === null ? `${bytes.length} bytes` : hexadecimal(found)}`,
     );
   }
-  if (bytes.length < headerLength) throw new UsageError(`${file}: the header is cut off`);
-  const sizes = Array.from({ length: dimensions }, (_, index) => header.getUint32(4 + 4 * index));
-  const expected = sizes.reduce((product, size) => product * size, 1);
-  if (expected === 0) throw new UsageError(`${file}: is empty: its sizes are ${sizes.join(" × ")}`);
-  const actual = bytes.length - headerLength;
-  if (actual !== expected) {
+  if (bytes.length < headerLength(magic)) {
     throw new UsageError(
-      `${file}: ${actual < expected ? "is cut off" : "is too long"}: ${sizes.join(" × ")} values are ${expected} bytes, there are ${actual}`,
+      `${file}: expected a header of ${headerLength(magic)} bytes, got ${bytes.length}`,
     );
   }
-  return { sizes, values: bytes.subarray(headerLength) };
+  return Array.from({ length: dimensions }, (_, index) => header.getUint32(4 + 4 * index));
 }
 
 function hexadecimal(value: number): string {
   return `0x${value.toString(16).padStart(8, "0")}`;
 }
 
-function readBytes(file: string): Uint8Array {
-  const bytes = readLimited(file, MAX_BYTES);
-  if (!file.endsWith(".gz")) return bytes;
+/** The header of a packed file. Deflate makes at most 1,032 bytes of one: what this unpacks is small. */
+function unpackStart(file: string, bytes: Uint8Array): Uint8Array {
   try {
-    return gunzipSync(bytes, { maxOutputLength: MAX_BYTES });
+    return gunzipSync(bytes.subarray(0, PACKED_START), { finishFlush: constants.Z_SYNC_FLUSH });
   } catch (error) {
-    throw new UsageError(`${file}: can't be unpacked: ${messageOf(error)}`);
+    throw notUnpacked(file, error);
   }
+}
+
+/** Unpacks a file, and stops when it is longer than its header says. */
+function unpack(
+  file: string,
+  bytes: Uint8Array,
+  { length, says }: { length: number; says: string },
+): Uint8Array {
+  try {
+    return gunzipSync(bytes, { maxOutputLength: length });
+  } catch (error) {
+    const isLonger =
+      error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
+    if (isLonger) throw new UsageError(`${says}, got more`);
+    throw notUnpacked(file, error);
+  }
+}
+
+function notUnpacked(file: string, error: unknown): UsageError {
+  return new UsageError(`${file}: expected a gzip, got: ${messageOf(error)}`);
 }
 
 function classCount(folder: string, train: Samples, test: Samples): number {
   const seen = new Set(train.labels);
   if (seen.size < 2) {
     throw new UsageError(
-      `${folder}: all training labels are ${String(train.labels[0])}; a classifier needs two classes or more`,
+      `${folder}: expected two classes or more, got ${String(train.labels[0])} in all training labels`,
     );
   }
   const classes = Math.max(...seen) + 1;
   const unknown = test.labels.find((label) => label >= classes);
   if (unknown !== undefined) {
     throw new UsageError(
-      `${folder}: the test labels have class ${unknown}; the training labels end at ${classes - 1}`,
+      `${folder}: expected test labels up to ${classes - 1} as in training, got ${unknown}`,
     );
   }
   return classes;
@@ -149,7 +192,7 @@ function statistics(
   const mean = sum / features.length;
   const variance = squares / features.length - mean * mean;
   if (variance <= 0) {
-    throw new UsageError(`${folder}: all training pixels are ${mean}; there is nothing to learn`);
+    throw new UsageError(`${folder}: expected training pixels that differ, got ${mean} in all`);
   }
   return { mean, scale: 1 / Math.sqrt(variance) };
 }

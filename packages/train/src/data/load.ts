@@ -6,6 +6,11 @@ import { UsageError } from "../errors.js";
 import { readCsv } from "./csv.js";
 import type { Dataset } from "./dataset.js";
 import { readIdxFolder } from "./idx.js";
+import { DEFAULT_FORMAT } from "./table-format.js";
+import type { Missing } from "./table-format.js";
+
+/** Options that say something of tables only. */
+export const TABLE_OPTIONS = ["label", "delimiter", "header", "missing"] as const;
 
 /** What the options say of the data. */
 export interface DataOptions {
@@ -13,6 +18,10 @@ export interface DataOptions {
   data: string | null;
   /** The column of classes of a table. */
   label: string | null;
+  /** How a table is written; null or missing: as most are. */
+  delimiter?: string | null;
+  header?: boolean | null;
+  missing?: Missing | null;
   seed: number;
 }
 
@@ -21,25 +30,45 @@ export interface DataOptions {
  *
  * @throws UsageError for everything that is wrong with them
  */
-export function loadDataset({ data, label, seed }: DataOptions): Dataset {
+export function loadDataset(options: DataOptions): Dataset {
+  const { data, label, seed } = options;
   if (data === null) return readIdxFolder(mnistFolder(), "MNIST");
   const path = resolve(data);
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined) throw new UsageError(`--data: ${path} does not exist`);
+  if (stats === undefined) {
+    throw new UsageError(`--data: expected a folder or a table, got ${path}, which does not exist`);
+  }
   if (stats.isDirectory()) {
-    if (label !== null) {
-      throw new UsageError(
-        `--label: got ${JSON.stringify(label)} with the folder ${path}; it is for tables`,
-      );
-    }
+    checkNoTableOptions(options, path);
     return readIdxFolder(path, path);
   }
-  if (label === null) {
-    throw new UsageError(
-      `--label: is missing; it names the column of ${path} that has the classes`,
-    );
+  // Opening a FIFO would wait for whoever writes to it.
+  if (!stats.isFile()) {
+    throw new UsageError(`--data: expected a folder or a regular file, got ${path}`);
   }
-  return readCsv({ file: path, label, seed });
+  if (label === null) {
+    throw new UsageError(`--label: expected the column of ${path} that has the classes, got none`);
+  }
+  const format = {
+    delimiter: options.delimiter ?? DEFAULT_FORMAT.delimiter,
+    header: options.header ?? DEFAULT_FORMAT.header,
+    missing: options.missing ?? DEFAULT_FORMAT.missing,
+  };
+  try {
+    return readCsv({ file: path, label, seed, format });
+  } catch (error) {
+    // So say arrays for which there is no memory.
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(`${path}: expected a table that fits into memory, got: ${error.message}`);
+  }
+}
+
+function checkNoTableOptions(options: DataOptions, path: string): void {
+  const given = TABLE_OPTIONS.find((name) => (options[name] ?? null) !== null);
+  if (given === undefined) return;
+  throw new UsageError(
+    `--${given}: expected a table with it, got ${JSON.stringify(options[given])} and the folder ${path}`,
+  );
 }
 
 /** Where npm put the digits. */

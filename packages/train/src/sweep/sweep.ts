@@ -54,8 +54,8 @@ export function resumeSweep(path: string): Sweep {
 
 /** Any seed: what is compared is whether the data has changed. */
 function dataOptions(raw: RawOptions): DataOptions {
-  const { data, label } = checkOptions({ data: raw.data, label: raw.label });
-  return { data, label, seed: 1 };
+  const { data, label, delimiter, header, missing } = raw;
+  return { ...checkOptions({ data, label, delimiter, header, missing }), seed: 1 };
 }
 
 /**
