@@ -222,6 +222,6 @@ describe("what is refused", () => {
   test("a folder where a file should be", () => {
     const folder = folderWith({ [IMAGES]: null });
     writeFiles(join(folder, IMAGES), {});
-    expect(() => readIdxFolder(folder, "test")).toThrow(`${IMAGES}: can't be read`);
+    expect(() => readIdxFolder(folder, "test")).toThrow(`${IMAGES}: expected a file, got a folder`);
   });
 });

@@ -29,20 +29,20 @@ describe("the command", () => {
     child.kill("SIGKILL");
     expect((await outcome).signal).toBe("SIGKILL");
     const before = recorded();
-    expect(before.length).toBeLessThan(10);
+    expect(before.length).toBeLessThan(14);
     appendFileSync(join(folder, "results.jsonl"), '{"optimizer":"sgd","batchS');
 
     const resumed = await runCli(["sweep", "--resume", folder]);
     expect(resumed).toMatchObject({ code: 0, stderr: "" });
-    // 2 batch sizes × (2 rates of sgd + 1 of lars8bit), then the best of each with the other seed.
+    // 2 batch sizes × (2 rates of sgd + 1 of lars8bit), then the best of each with both seeds.
     const lines = recorded();
     expect(lines.slice(0, before.length)).toEqual(before);
-    expect(lines).toHaveLength(10);
+    expect(lines).toHaveLength(14);
     const keys = lines.map((line) => {
-      const { optimizer, batchSize, lr, seed } = JSON.parse(line) as CellResult;
-      return [optimizer, batchSize, lr, seed].join();
+      const { optimizer, batchSize, lr, seed, holdOut } = JSON.parse(line) as CellResult;
+      return [optimizer, batchSize, lr, seed, holdOut].join();
     });
-    expect(new Set(keys).size).toBe(10);
+    expect(new Set(keys).size).toBe(14);
     expect(readdirSync(folder)).not.toContain("cells");
   });
 
