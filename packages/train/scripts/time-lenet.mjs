@@ -2,6 +2,7 @@
  * How long LeNet takes for the gradients of one micro-batch on one thread: the median of 30, in
  * milliseconds. Run after a build: node packages/train/scripts/time-lenet.mjs [samples]
  */
+import { performance } from "node:perf_hooks";
 import { defaultDevice, init } from "@jax-js/jax";
 import { createLenet } from "../dist/models/lenet.js";
 import { elementCount, parametersOf } from "../dist/models/parameters.js";
@@ -13,8 +14,12 @@ const samples = Number(process.argv[2] ?? 256);
 
 await init("wasm");
 defaultDevice("wasm");
-/** @type {import("../src/models/model.js").ModelConfig} */
-const config = { model: "lenet", hidden: [], featureShape: [28, 28], classes: 10 };
+const config = {
+  model: /** @type {const} */ ("lenet"),
+  hidden: [],
+  featureShape: [28, 28],
+  classes: 10,
+};
 const random = new Random(1, 0);
 const features = Uint8Array.from({ length: samples * 784 }, () => 128 + random.uniform(127));
 const labels = Uint16Array.from({ length: samples }, (_, index) => index % 10);
