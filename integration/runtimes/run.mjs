@@ -48,9 +48,11 @@ writeFileSync(
   'require("layerwise").Parameter.allocate([1]); console.log("required by", process.version);',
 );
 
-const expected = output("node", [entry]).split(" ")[0];
+// npm puts its packages' `node` before the machine's.
+const machineNode = process.env.npm_node_execpath ?? process.execPath;
+const expected = output(machineNode, [entry]).split(" ")[0];
 const bin = (path) => join(here, "node_modules", path);
-const nodes = { node: "node", node22: bin("node22/bin/node"), node24: bin("node24/bin/node") };
+const nodes = { node: machineNode, node22: bin("node22/bin/node"), node24: bin("node24/bin/node") };
 for (const [name, command] of Object.entries(nodes)) {
   check(name, output(command, [entry]), expected);
   check(`${name}, require()`, output(command, ["require.cjs"]), "required");
