@@ -36,7 +36,7 @@ const stamp = `// ${fingerprint(sources)}`;
 
 await generate("index.ts", "binary.generated.ts", (binary) => {
   console.log(`${shown(output)}: ${binary.length} bytes of WebAssembly`);
-  return `export const wasmHex =\n  "${Buffer.from(binary).toString("hex")}";\n`;
+  return `export const wasmHex: string =\n  "${Buffer.from(binary).toString("hex")}";\n`;
 });
 await generate("constants.ts", "constants.generated.ts", (binary) => {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });

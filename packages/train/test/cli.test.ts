@@ -261,7 +261,7 @@ describe("bad usage and bad data: exit code 2, before any training", () => {
       ["--data", images, "--batch-size", "241"],
     ],
     [
-      "--model: lenet got 3 columns of a table",
+      "--model lenet: expected images with sides of 12, 16, 20, … pixels, got 3 columns of a table",
       ["--data", table, "--label", "kind", "--model", "lenet"],
     ],
   ])("%s", async (message, args) => {

@@ -176,7 +176,10 @@ describe("what is refused", () => {
     ['--epochs: expected a whole number from 1 to 100000, got "ten"', { epochs: "ten" }],
     ['--lr: expected a number > 0, got "0"', { lr: "0" }],
     ['--lr: expected a number > 0, got "Infinity"', { lr: "Infinity" }],
-    ['--warmup-epochs: expected a number ≥ 0 and < 10, got "10"', { warmupEpochs: "10", epochs: 10 }],
+    [
+      '--warmup-epochs: expected a number ≥ 0 and < 10, got "10"',
+      { warmupEpochs: "10", epochs: 10 },
+    ],
     [
       '--schedule: expected one of constant, polynomial, cosine, multi-step, got "step"',
       { schedule: "step" },
@@ -189,7 +192,7 @@ describe("what is refused", () => {
     ['--weight-decay: expected a number ≥ 0, got "-1"', { weightDecay: "-1" }],
     ['--max-unorm: expected a number > 0, got "0"', { maxUnorm: "0" }],
     ['--trust-coefficient: expected a number > 0, got ""', { trustCoefficient: "" }],
-    ['--preset: expected one of bitsandbytes, paper, timm, ', { preset: "mine" }],
+    ["--preset: expected one of bitsandbytes, paper, timm, ", { preset: "mine" }],
     [
       '--percentile-clipping: expected a whole number from 1 to 100, got "101"',
       { percentileClipping: "101" },

@@ -8,8 +8,6 @@ export interface ConvolutionSizes {
   height: number;
   width: number;
   channels: number;
-  /** With the channels that only speed needs. */
-  paddedChannels: number;
   inputChannels: number;
   /** Values of a patch: 25 places in all input channels. */
   patchSize: number;
@@ -41,7 +39,7 @@ export function lenetSizes({ featureShape }: ModelConfig): LenetSizes {
     const got =
       featureShape.length === 2 ? `images of ${height} × ${width}` : `${height} columns of a table`;
     throw new UsageError(
-      `--model: lenet got ${got}; allowed are images with sides of 12, 16, 20, … pixels`,
+      `--model lenet: expected images with sides of 12, 16, 20, … pixels, got ${got}`,
     );
   }
   const first = convolution({ height, width, channels: FIRST_CHANNELS, inputChannels: 1 });
@@ -61,13 +59,12 @@ function convolution(
   const patchSize = window * sizes.inputChannels;
   return {
     ...sizes,
-    paddedChannels: nextMultipleOf4(sizes.channels),
     patchSize,
     patchColumns: nextMultipleOf4(patchSize + 1),
     window,
   };
 }
 
-function nextMultipleOf4(size: number): number {
+export function nextMultipleOf4(size: number): number {
   return 4 * Math.ceil(size / 4);
 }

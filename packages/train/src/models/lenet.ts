@@ -1,48 +1,54 @@
 /**
- * LeNet: two convolutions of 5 × 5 with pooling, then three dense layers. Convolutions are products of
- * patches and kernels: jax-js' own convolution takes 9 s for the gradients of 256 samples, this 0.15 s.
+ * LeNet: two convolutions of 5 × 5 with pooling, then three dense layers. Convolutions are matrix
+ * products: jax-js' own convolution takes 9 s for the gradients of 256 samples.
  *
- * Three things make the products fast on the wasm device, which vectorises along the last axis where its
- * length is a multiple of 4, and computes single numbers elsewhere:
- * - A patch has a place that is always 1, whose weight is the bias, and zeros up to a multiple of 4.
- * - The first convolution gives 8 channels for 6. The seventh is always 1 and the eighth always 0: the
- *   second convolution takes its patches' last places from there.
- * - Patches are read through a table of places, and their gradients are added up through its inverse.
- *   (Differentiated by jax-js 0.1.25 this would be a scatter, which its jit refuses.)
+ * The wasm device vectorises along the last axis where its length is a multiple of 4. Samples are that
+ * axis, [channels, height, width, samples], so every operation runs at full width, whatever the image.
+ *
+ * - The first convolution multiplies patches, written as they are loaded: 25 places, a one, whose weight
+ *   is the bias, and zeros up to a multiple of 4 (with 25 or 26 rows the gradient takes twice the time).
+ * - The second multiplies patches read through a table of lines. The gradients of the patches are
+ *   moved back and added up, 25 at a time: differentiated by jax-js 0.1.25 this would be a scatter, which
+ *   its jit refuses, and read through an inverse table it takes 4 times as long.
+ * - Its products are differentiated by hand, in the order of operands that is fast: those that
+ *   automatic differentiation writes take 5 times as long.
  *
  * Source: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition";
  * with ReLU and maximum pooling.
  */
 import { grad, jit, nn, numpy as np, tree, vjp } from "@jax-js/jax";
 import { oneHot, scoreLogits } from "./batch-arrays.js";
-import { lenetSizes } from "./lenet-sizes.js";
-import type { LenetSizes } from "./lenet-sizes.js";
+import { KERNEL, lenetSizes, nextMultipleOf4 } from "./lenet-sizes.js";
+import type { ConvolutionSizes, LenetSizes } from "./lenet-sizes.js";
 import type { Batch, Evaluation, Network, NetworkOptions } from "./model.js";
 import { parametersOf } from "./parameters.js";
-import { fillImagePatches, innerPatchPlaces, inversePlaces } from "./patches.js";
+import { fillImagePatches, innerPatchLines } from "./patches.js";
 
-/** Halves height and width of [samples, height, width, channels]. */
+/** Halves height and width of [channels, height, width, samples]. */
 function maxPool(images: np.Array): np.Array {
-  const [samples, height, width, channels] = images.shape as [number, number, number, number];
-  return np.max(images.reshape([samples, height / 2, 2, width / 2, 2, channels]), [2, 4]);
+  const [channels, height, width, samples] = images.shape as [number, number, number, number];
+  return np.max(images.reshape([channels, height / 2, 2, width / 2, 2, samples]), [2, 4]);
 }
 
-/** Summed cross entropy of what follows the second patches, and the logits beside it. */
-function lossOfUpperLayers(sizes: LenetSizes, samples: number) {
-  return (patches: np.Array, parameters: np.Array[], targets: np.Array): [np.Array, np.Array] => {
-    const logits = upperLayers(sizes, samples)(patches, parameters);
-    return [nn.logSoftmax(logits.ref, -1).mul(targets).sum().neg(), logits];
+/** Summed cross entropy of what follows the second convolution, and the logits [classes, samples]. */
+function lossOfUpperLayers(sizes: LenetSizes) {
+  const logitsOf = upperLayers(sizes);
+  return (convolved: np.Array, dense: np.Array[], targets: np.Array): [np.Array, np.Array] => {
+    const logits = logitsOf(convolved, dense);
+    return [nn.logSoftmax(logits.ref, 0).mul(targets).sum().neg(), logits];
   };
 }
 
-function upperLayers({ second, flat }: LenetSizes, samples: number) {
-  return (patches: np.Array, [kernel, ...dense]: np.Array[]): np.Array => {
-    const convolved = np.dot(patches, kernel!.transpose());
-    const images = convolved.reshape([samples, second.height, second.width, second.channels]);
-    let hidden = nn.relu(maxPool(images)).reshape([samples, flat]);
+/** From the second convolution [channels, height · width · samples] to logits [classes, samples]. */
+function upperLayers({ second, flat }: LenetSizes) {
+  const { channels, height, width } = second;
+  return (convolved: np.Array, dense: np.Array[]): np.Array => {
+    const images = maxPool(convolved.reshape([channels, height, width, -1]));
+    // The dense layers see channels last.
+    let hidden = nn.relu(images).transpose([1, 2, 0, 3]).reshape([flat, -1]);
     for (let index = 0; index < dense.length; index += 2) {
       if (index > 0) hidden = nn.relu(hidden);
-      hidden = np.dot(hidden, dense[index]!).add(dense[index + 1]!);
+      hidden = np.dot(dense[index]!.transpose(), hidden).add(dense[index + 1]!);
     }
     return hidden;
   };
@@ -53,132 +59,171 @@ export function createLenet({ config, batchRows, normalisation }: NetworkOptions
   const sizes = lenetSizes(config);
   const { first, second } = sizes;
   const { classes } = config;
-  const samples = batchRows;
-  const positions = first.height * first.width;
-  const pooledShape = [samples, first.height / 2, first.width / 2];
-  const secondRows = samples * second.height * second.width;
+  const samples = nextMultipleOf4(batchRows);
+  const pooled = { height: first.height / 2, width: first.width / 2 };
+  const lanes = first.height * first.width * samples;
 
-  const places = np.array(innerPatchPlaces(sizes, samples));
-  const inverse = np.array(inversePlaces(sizes, samples));
-  const lossOf = lossOfUpperLayers(sizes, samples);
-  const logitsOf = upperLayers(sizes, samples);
+  const table = np.array(innerPatchLines(sizes));
+  const lossOf = lossOfUpperLayers(sizes);
+  const logitsOf = upperLayers(sizes);
 
   const convolveFirst = (patches: np.Array, kernel: np.Array): np.Array =>
-    np
-      .dot(patches, kernel.transpose())
-      .reshape([samples, first.height, first.width, first.paddedChannels]);
+    np.dot(kernel, patches).reshape([first.channels, first.height, first.width, samples]);
   const poolFirst = (images: np.Array): np.Array => nn.relu(maxPool(images));
-  const secondPatches = (pooled: np.Array, table: np.Array): np.Array =>
-    np.take(pooled.ravel(), table, 0).reshape([secondRows, second.patchColumns]);
+  const secondPatches = (images: np.Array, lines: np.Array): np.Array =>
+    np
+      .take(images.reshape([first.channels * pooled.height * pooled.width, samples]), lines, 0)
+      .reshape([second.patchColumns, second.height * second.width * samples]);
 
-  /** The transpose of secondPatches: every pooled value gets the gradients of the patches that it is in. */
-  const backToPooled = (dPatches: np.Array, table: np.Array): np.Array => {
-    const summed = np
-      .take(dPatches.ravel(), table, 0)
-      .reshape([second.window, -1])
-      .sum(0)
-      .reshape([...pooledShape, first.channels]);
-    const padding = np.zeros([...pooledShape, first.paddedChannels - first.channels]);
-    return np.concatenate([summed, padding], -1);
+  /** The transpose of secondPatches: every place of the window moved to where it was read, added up. */
+  const backToPooled = (dPatches: np.Array): np.Array => {
+    const places = dPatches
+      .slice([0, second.patchSize], [])
+      .reshape([second.window, first.channels, second.height, second.width, samples]);
+    const moved = Array.from({ length: second.window }, (_, place) => {
+      const dx = place % KERNEL;
+      const dy = (place - dx) / KERNEL;
+      return np.pad(places.ref.slice(place, [], [], [], []), [
+        [0, 0],
+        [dy, KERNEL - 1 - dy],
+        [dx, KERNEL - 1 - dx],
+        [0, 0],
+      ]);
+    });
+    places.dispose();
+    return moved.reduce((sum, place) => sum.add(place));
   };
 
-  const step = jit((parameters: np.Array[], x: np.Array, tables: np.Array[], targets: np.Array) => {
-    const [kernel, ...upper] = parameters;
-    const [pooled, backThroughPool] = vjp(poolFirst, [convolveFirst(x.ref, kernel!)]);
-    const [[dPatches, dUpper], logits] = grad(lossOf, { argnums: [0, 1], hasAux: true })(
-      secondPatches(pooled, tables[0]!),
-      upper,
-      targets,
+  // Three programs, not one: in one, the sum of backToPooled would be computed inside of the reduction
+  // that differentiates the pooling, value by value: 40 ms instead of 10.
+  const lower = jit((kernel: np.Array, x: np.Array) => convolveFirst(x, kernel));
+  const upper = jit((parameters: np.Array[], images: np.Array, tables: np.Array[]) => {
+    const [kernel, bias, ...dense] = parameters;
+    const [lines, targets] = tables;
+    const patches = secondPatches(poolFirst(images), lines!);
+    const convolved = np.dot(kernel!.ref, patches.ref).add(bias!);
+    const [[dConvolved, dDense], logits] = grad(lossOf, { argnums: [0, 1], hasAux: true })(
+      convolved,
+      dense,
+      targets!,
     );
-    const [dImages] = backThroughPool(backToPooled(dPatches, tables[1]!));
-    const rows = dImages.reshape([samples * positions, first.paddedChannels]);
-    return [logits, np.dot(rows.transpose(), x), ...dUpper];
+    const dKernel = np.dot(dConvolved.ref, patches.transpose());
+    const dBias = dConvolved.ref.sum(1);
+    const dPatches = np.dot(kernel!.transpose(), dConvolved);
+    return [backToPooled(dPatches), logits.transpose(), dKernel, dBias, ...dDense];
   });
-  const forward = jit((parameters: np.Array[], x: np.Array, table: np.Array) => {
-    const [kernel, ...upper] = parameters;
-    return logitsOf(secondPatches(poolFirst(convolveFirst(x, kernel!)), table), upper);
+  const backToKernel = jit((images: np.Array, dPooled: np.Array, x: np.Array) => {
+    const [pooledImages, backThroughPool] = vjp(poolFirst, [images]);
+    pooledImages.dispose();
+    const [dImages] = backThroughPool(dPooled);
+    return np.dot(dImages.reshape([first.channels, lanes]), x.transpose());
+  });
+  const forward = jit((parameters: np.Array[], x: np.Array, lines: np.Array) => {
+    const [kernel1, kernel2, bias2, ...dense] = parameters;
+    const patches = secondPatches(poolFirst(convolveFirst(x, kernel1!)), lines);
+    return logitsOf(np.dot(kernel2!, patches).add(bias2!), dense).transpose();
   });
 
-  const patches = new Float32Array(samples * positions * first.patchColumns);
+  const patches = new Float32Array(first.patchColumns * lanes);
   const shapes = parametersOf(config).map(({ shape }) => [...shape]);
   let weights: np.Array[] = [];
 
   function load(batch: Batch): np.Array {
-    fillImagePatches(batch, normalisation, { sizes, patches });
-    return np.array(patches).reshape([samples * positions, first.patchColumns]);
+    fillImagePatches(batch, normalisation, { sizes, patches, samples });
+    return np.array(patches).reshape([first.patchColumns, lanes]);
   }
 
   return {
-    setWeights([kernel1, bias1, kernel2, bias2, ...dense]) {
+    setWeights([kernel1, bias1, kernel2, ...rest]) {
       tree.dispose(weights);
       weights = [
-        np
-          .array(withBiasColumn(kernel1!, bias1!, first))
-          .reshape([first.paddedChannels, first.patchColumns]),
-        np
-          .array(withBiasColumn(kernel2!, bias2!, second))
-          .reshape([second.paddedChannels, second.patchColumns]),
-        ...dense.map((values, index) =>
-          np.array(Float32Array.from(values)).reshape(shapes[index + 4]!),
-        ),
+        toKernel(withBias(padded(kernel1!, first), bias1!, first), first),
+        toKernel(padded(kernel2!, second), second),
+        ...rest.map((values, index) => toColumns(values, shapes[index + 3]!)),
       ];
     },
 
-    gradients(batch, [kernel1, bias1, kernel2, bias2, ...dense]): Evaluation {
+    gradients(batch, [kernel1, bias1, kernel2, ...rest]): Evaluation {
       const targets = np.array(oneHot(batch, { rows: samples, classes }));
-      const [logits, first1, second2, ...found] = step(
-        tree.ref(weights),
-        load(batch),
-        [places.ref, inverse.ref],
-        targets.reshape([samples, classes]),
-      ).map((array) => array.dataSync() as Float32Array);
-      takeBiasColumn(first1!, first, [kernel1!, bias1!]);
-      takeBiasColumn(second2!, second, [kernel2!, bias2!]);
+      const [firstKernel, ...others] = tree.ref(weights);
+      const x = load(batch);
+      const images = lower(firstKernel!, x.ref);
+      const [dPooled, ...results] = upper(others, images.ref, [
+        table.ref,
+        targets.reshape([samples, classes]).transpose(),
+      ]);
+      const dFirst = backToKernel(images, dPooled!, x).dataSync() as Float32Array;
+      const [logits, dSecond, ...found] = results.map((array) => array.dataSync() as Float32Array);
+      takeKernel(dFirst, first, kernel1!);
+      takeBias(dFirst, first, bias1!);
+      takeKernel(dSecond!, second, kernel2!);
       found.forEach((gradient, index) => {
-        dense[index]!.set(gradient);
+        rest[index]!.set(gradient);
       });
       return scoreLogits(logits!, batch, classes);
     },
 
     evaluate(batch): Evaluation {
-      const logits = forward(tree.ref(weights), load(batch), places.ref);
+      const logits = forward(tree.ref(weights), load(batch), table.ref);
       return scoreLogits(logits.dataSync() as Float32Array, batch, classes);
     },
   };
 }
 
-/** Sizes of a kernel, with and without what it is padded with. */
-interface KernelSizes {
-  channels: number;
-  paddedChannels: number;
-  patchSize: number;
-  patchColumns: number;
+/** Kernels [inputs, outputs] as they are, biases as columns: samples lie along the last axis. */
+function toColumns(values: Float32Array, shape: number[]): np.Array {
+  return np.array(Float32Array.from(values)).reshape(shape.length === 1 ? [...shape, 1] : shape);
 }
 
-/** A row for each channel: its kernel, its bias, zeros. The first channel beyond the real ones is 1. */
-function withBiasColumn(
+function toKernel(
+  values: Float32Array<ArrayBuffer>,
+  { channels, patchColumns }: ConvolutionSizes,
+): np.Array {
+  return np.array(values).reshape([channels, patchColumns]);
+}
+
+/** A row for each channel: its kernel, then zeros. */
+function padded(
   kernel: Float32Array,
-  bias: Float32Array,
-  { channels, paddedChannels, patchSize, patchColumns }: KernelSizes,
+  { channels, patchSize, patchColumns }: ConvolutionSizes,
 ): Float32Array<ArrayBuffer> {
-  const padded = new Float32Array(paddedChannels * patchColumns);
+  const rows = new Float32Array(channels * patchColumns);
   for (let channel = 0; channel < channels; channel++) {
-    const row = channel * patchColumns;
-    padded.set(kernel.subarray(channel * patchSize, (channel + 1) * patchSize), row);
-    padded[row + patchSize] = bias[channel]!;
+    const values = kernel.subarray(channel * patchSize, (channel + 1) * patchSize);
+    rows.set(values, channel * patchColumns);
   }
-  if (paddedChannels > channels) padded[channels * patchColumns + patchSize] = 1;
-  return padded;
+  return rows;
 }
 
-function takeBiasColumn(
-  padded: Float32Array,
-  { channels, patchSize, patchColumns }: KernelSizes,
-  [kernel, bias]: [Float32Array, Float32Array],
+/** Writes each channel's bias behind its kernel. */
+function withBias(
+  rows: Float32Array<ArrayBuffer>,
+  bias: Float32Array,
+  { patchSize, patchColumns }: ConvolutionSizes,
+): Float32Array<ArrayBuffer> {
+  bias.forEach((value, channel) => {
+    rows[channel * patchColumns + patchSize] = value;
+  });
+  return rows;
+}
+
+function takeKernel(
+  rows: Float32Array,
+  { channels, patchSize, patchColumns }: ConvolutionSizes,
+  kernel: Float32Array,
 ): void {
   for (let channel = 0; channel < channels; channel++) {
     const row = channel * patchColumns;
-    kernel.set(padded.subarray(row, row + patchSize), channel * patchSize);
-    bias[channel] = padded[row + patchSize]!;
+    kernel.set(rows.subarray(row, row + patchSize), channel * patchSize);
+  }
+}
+
+function takeBias(
+  rows: Float32Array,
+  { channels, patchSize, patchColumns }: ConvolutionSizes,
+  bias: Float32Array,
+): void {
+  for (let channel = 0; channel < channels; channel++) {
+    bias[channel] = rows[channel * patchColumns + patchSize]!;
   }
 }
