@@ -12,6 +12,7 @@ import { GradientPool } from "./gradients/pool.js";
 import { MetricsFile, readMetrics } from "./metrics.js";
 import type { FailureMetrics } from "./metrics.js";
 import { checkNewFolder } from "./new-folder.js";
+import { noiseSentence, noiseSummary } from "./noise.js";
 import type { OptimizerName } from "./optimizers/names.js";
 import type { TrainOptions } from "./options.js";
 import { makePlan, trainingPlan } from "./plan.js";
@@ -82,6 +83,7 @@ export async function executeRun(run: Run, workers: number): Promise<void> {
     history = await resumable(command, async () => {
       console.log(describeRun(run, run.dataset, folder.path));
       const done = await searchAndTrain(run, workers);
+      printNoise(plan, done);
       console.log(`report: ${folder.reportFile}`);
       if (plan.options.optimizer.length > 1) printResults(plan, done);
       return done;
@@ -246,5 +248,12 @@ function printResults(plan: Plan, history: RunHistory): void {
   for (const name of plan.options.optimizer) {
     const { lastEpoch } = history.of(name);
     if (lastEpoch !== null) console.log(finalLine(plan, lastEpoch));
+  }
+}
+
+function printNoise(plan: Plan, history: RunHistory): void {
+  for (const name of plan.options.optimizer) {
+    const noise = noiseSummary(history.of(name));
+    if (noise !== null) console.log(noiseSentence(name, noise, plan.options.batchSize));
   }
 }

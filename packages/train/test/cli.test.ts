@@ -155,7 +155,7 @@ test("--version names the trainer, the library and Node.js", async () => {
   const outcome = await runCli(["--version"]);
   expect(outcome).toMatchObject({ code: 0, stderr: "" });
   expect(outcome.stdout).toMatch(
-    /^layerwise-train \d+\.\d+\.\d+ \(layerwise \d+\.\d+\.\d+, Node\.js \d+\.\d+\.\d+\)\n$/,
+    /^layerwise-train \d+\.\d+\.\d+ \(layerwise \d+\.\d+\.\d+, jax-js \d+\.\d+\.\d+, Node\.js \d+\.\d+\.\d+\)\n$/,
   );
 });
 
@@ -251,11 +251,17 @@ describe("bad usage and bad data: exit code 2, before any training", () => {
     ["--max-unorm and --trust-coefficient", ["--max-unorm", "1", "--trust-coefficient", "1"]],
     ['--workers: expected a whole number from 1 to 256, got "0"', ["--workers", "0"]],
     ["does not exist", ["--data", "/nowhere"]],
-    ["is cut off", ["--data", cut]],
-    ["--label: is missing", ["--data", table]],
+    ["expected 240 × 12 × 12 values, which are 34560 bytes, got 984", ["--data", cut]],
+    ["--label: expected the column of", ["--data", table]],
     ['got "colour"', ["--data", table, "--label", "colour"]],
-    ['line 3: column "a" has "many"', ["--data", inTemporary("words.csv"), "--label", "kind"]],
-    ['--label: got "kind" with the folder', ["--data", images, "--label", "kind"]],
+    [
+      'line 3: expected a finite number in column "a", got "many"',
+      ["--data", inTemporary("words.csv"), "--label", "kind"],
+    ],
+    [
+      '--label: expected a table with it, got "kind" and the folder',
+      ["--data", images, "--label", "kind"],
+    ],
     [
       "--batch-size: expected 240 or less, the samples of the training set, got 241",
       ["--data", images, "--batch-size", "241"],

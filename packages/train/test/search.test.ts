@@ -4,19 +4,26 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { heldOutRows } from "../src/data/held-out.js";
+import { readIdxFolder } from "../src/data/idx.js";
 import { RULES } from "../src/optimizers/names.js";
+import type { OptimizerName } from "../src/optimizers/names.js";
 import type { Setting } from "../src/optimizers/options.js";
 import { checkOptions } from "../src/options.js";
+import type { RawOptions } from "../src/options.js";
+import { makePlan } from "../src/plan.js";
 import type { TrainingPlan } from "../src/plan.js";
 import { ladderOf } from "../src/search/ladder.js";
 import type { Question } from "../src/search/ladder.js";
 import { TRIAL_PARTS, searchSetting } from "../src/search/rate-search.js";
 import type { RunTrials, Trial } from "../src/search/rate-search.js";
+import { settingSource } from "../src/search/settings.js";
 import { trialPlan } from "../src/search/trial-plan.js";
 import { runCli, startCli, until } from "./helpers/cli.js";
-import { csvText, temporaryFolder, writeFiles } from "./helpers/data.js";
+import { csvText, idxFiles, temporaryFolder, writeFiles } from "./helpers/data.js";
 import { withoutTimes } from "./helpers/folders.js";
 
+const temporary = temporaryFolder();
+afterAll(temporary.remove);
 const step = checkOptions({});
 
 function question(given: Partial<Question> = {}): Question {
@@ -192,8 +199,6 @@ describe("what it costs", () => {
 });
 
 describe("the command", () => {
-  const temporary = temporaryFolder();
-  afterAll(temporary.remove);
   writeFiles(temporary.path, { "points.csv": csvText() });
   const options = [
     ...["--data", join(temporary.path, "points.csv"), "--label", "kind", "--hidden", "8"],
@@ -256,5 +261,53 @@ describe("the command", () => {
       }),
     );
     expect(withoutTimes(scores[0])).not.toEqual(withoutTimes(scores[1]));
+  });
+});
+
+describe("where settings come from", () => {
+  const dataset = readIdxFolder(writeFiles(join(temporary.path, "images"), idxFiles()), "test");
+  const kindOf = (raw: RawOptions, name: OptimizerName = "lars8bit"): string =>
+    settingSource(
+      makePlan(checkOptions({ optimizer: name, batchSize: 200, ...raw }), dataset),
+      name,
+    ).kind;
+  /** The documented setting but for the data, which the plan names only. */
+  const documented = (raw: RawOptions): string => {
+    const plan = makePlan(checkOptions({ epochs: 10, ...raw, batchSize: 200 }), dataset);
+    const options = { ...plan.options, batchSize: 8192, ...raw } as typeof plan.options;
+    return settingSource({ ...plan, options }, "lars8bit").kind;
+  };
+
+  test("the documented setting has documented rates; whatever differs is searched", () => {
+    expect(documented({})).toBe("documented");
+    for (const other of [
+      { hidden: [300] },
+      { model: "lenet" },
+      { data: "elsewhere" },
+      { batchSize: 4096 },
+      { epochs: 9 },
+      { warmupEpochs: 1 },
+      { schedule: "cosine" },
+      { init: "torch" },
+      { lr: "auto" },
+      { maxGradNorm: "auto" },
+      { momentum: 0.8 },
+      { nesterov: true },
+      { weightDecay: 0 },
+      { maxUnorm: 0.1 },
+      { trustCoefficient: 0.1 },
+      { preset: "timm" },
+      { percentileClipping: 50 },
+    ]) {
+      expect({ other, kind: documented(other) }).toEqual({ other, kind: "searched" });
+    }
+  });
+
+  test("what is given is taken, and only the rest is searched", () => {
+    expect(kindOf({ lr: 0.5 })).toBe("given");
+    expect(kindOf({ lr: 0.5, maxGradNorm: 1 }, "sgd+clip")).toBe("given");
+    expect(kindOf({ lr: 0.5 }, "sgd+clip")).toBe("searched");
+    expect(kindOf({ lr: 0.5, maxGradNorm: "auto" })).toBe("searched");
+    expect(kindOf({})).toBe("searched");
   });
 });

@@ -1,5 +1,6 @@
 /** The section on how large a batch is worth it. */
 import type { NoiseMetrics } from "../metrics.js";
+import { noiseSentence, noiseSummary } from "../noise.js";
 import type { Plan } from "../plan.js";
 import type { OptimizerHistory } from "../run-history.js";
 import { grouped } from "../text.js";
@@ -10,19 +11,19 @@ import { lookOf, placeOf } from "./looks.js";
 import { kernelsOf } from "./shown-layers.js";
 
 /** The newest estimate of an optimizer, null where batches are single micro-batches. */
-export function lastNoise({ steps }: OptimizerHistory): NoiseMetrics | null {
+function lastNoise({ steps }: OptimizerHistory): NoiseMetrics | null {
   return steps.values.findLast(({ noise }) => positive(noise?.scale) !== null)?.noise ?? null;
 }
 
 /** Empty when nothing was measured. */
 export function noiseSections(plan: Plan, runs: readonly OptimizerHistory[]): Section[] {
   const measured = runs.flatMap((run) => {
-    const noise = lastNoise(run);
-    return noise === null ? [] : [{ run, noise }];
+    const [noise, summary] = [lastNoise(run), noiseSummary(run)];
+    return noise === null || summary === null ? [] : [{ run, noise, summary }];
   });
   if (measured.length === 0) return [];
   const { batchSize } = plan.options;
-  const findings = measured.map(({ run, noise }) => noiseText(run.name, noise.scale!, batchSize));
+  const findings = measured.map(({ run, summary }) => noiseSentence(run.name, summary, batchSize));
   return [
     {
       id: "noise",
@@ -34,18 +35,9 @@ export function noiseSections(plan: Plan, runs: readonly OptimizerHistory[]): Se
           batchSize,
         ),
       ],
-      html: `${findings.map((text) => `<p class="finding">${escapeHtml(text)}</p>`).join("")}${layerTable(plan, measured)}`,
+      html: `${findings.map((text) => `<p class="finding">${escapeHtml(text)}.</p>`).join("")}${layerTable(plan, measured)}`,
     },
   ];
-}
-
-function noiseText(name: string, scale: number, batchSize: number): string {
-  const samples = grouped(Number(scale.toPrecision(2)));
-  const verdict =
-    batchSize > scale
-      ? `the batch of ${grouped(batchSize)} is beyond it`
-      : `the batch of ${grouped(batchSize)} is below it`;
-  return `${name}: beyond about ${samples} samples a larger batch saves few steps; ${verdict}.`;
 }
 
 function noiseChart(runs: readonly OptimizerHistory[], batchSize: number): Chart {

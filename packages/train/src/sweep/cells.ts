@@ -93,16 +93,18 @@ export function choosingCells(options: SweepOptions): Cell[] {
     );
 }
 
-/** The best settings with every seed that is missing, on the whole training set. */
+/** The best settings with every seed that is missing, on the whole training set: all of one seed, then of the next. */
 export function testedCells(options: SweepOptions, results: readonly CellResult[]): Cell[] {
-  return bestRates(options, results).flatMap(({ optimizer, batchSize, lr, maxGradNorm }) => {
-    const searched = results.some(
-      (result) => isOf(result, optimizer, batchSize) && result.searched,
-    );
-    return options.grid.seeds
-      .slice(searched ? 1 : 0)
-      .map((seed) => ({ optimizer, batchSize, lr, maxGradNorm, seed, holdOut: false }));
-  });
+  return bestRates(options, results)
+    .flatMap(({ optimizer, batchSize, lr, maxGradNorm }) => {
+      const own = results.filter((result) => isOf(result, optimizer, batchSize));
+      // A search has tested its setting with the first seed.
+      const seeds = options.grid.seeds.slice(own.some(({ searched }) => searched) ? 1 : 0);
+      return seeds.map((seed) => {
+        return { optimizer, batchSize, lr, maxGradNorm, seed, holdOut: false };
+      });
+    })
+    .toSorted((a, b) => a.seed - b.seed || a.batchSize - b.batchSize);
 }
 
 /** The settings that were chosen: by the cells' own searches, else by the accuracy on held-out samples. */
