@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { render } from "./accuracy-by-batch.mjs";
+import { tableOfSweep } from "./table-of-sweep.mjs";
 
 /** Invented numbers, for this test only. */
 const table = {
@@ -111,5 +112,35 @@ describe("the command", () => {
     const { status, stderr } = run();
     assert.equal(status, 2);
     assert.match(stderr, /^Usage: /);
+  });
+});
+
+describe("the table of a sweep", () => {
+  it("has means and ranges over the seeds, by ascending batch size; null where nothing converged", () => {
+    const summary = {
+      grid: { optimizers: ["a", "b"], batchSizes: [512, 64] },
+      best: [
+        { optimizer: "a", batchSize: 64, accuracies: [0.5, 0.75, 1] },
+        { optimizer: "a", batchSize: 512, accuracies: [0.25] },
+        { optimizer: "b", batchSize: 64, accuracies: [] },
+      ],
+    };
+    assert.deepEqual(tableOfSweep(summary, "Made up"), {
+      title: "Made up",
+      batchSizes: [64, 512],
+      optimizers: ["a", "b"],
+      mean: [
+        [0.75, 0.25],
+        [null, null],
+      ],
+      low: [
+        [0.5, 0.25],
+        [null, null],
+      ],
+      high: [
+        [1, 0.25],
+        [null, null],
+      ],
+    });
   });
 });

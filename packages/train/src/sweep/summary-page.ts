@@ -112,7 +112,7 @@ function bestTable({ grid }: SweepOptions, { best, results }: Found): string {
 }
 
 /** The range of rates that lose less than a point, and whether a better one may lie beyond. */
-function plateauText({ plateau, atEdge }: BestRate): string {
+export function plateauText({ plateau, atEdge }: BestRate): string {
   const edge = atEdge ? "; the best lies at the edge" : "";
   return plateau === null ? "–" : `${plateau[0]}–${plateau[1]}${edge}`;
 }

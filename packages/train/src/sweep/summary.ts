@@ -6,7 +6,7 @@ import type { OptimizerName } from "../optimizers/names.js";
 import { grouped, percent } from "../text.js";
 import { bestRates, triedSettings } from "./cells.js";
 import type { BestRate, CellResult } from "./cells.js";
-import { accuracyText, byCell, seedsText, summaryHtml } from "./summary-page.js";
+import { accuracyText, byCell, plateauText, seedsText, summaryHtml } from "./summary-page.js";
 import type { SweepOptions } from "./sweep-options.js";
 
 interface Table {
@@ -29,6 +29,8 @@ export function writeSummary(
     [
       `Test accuracy at the best rate; ${seedsText(options)}.`,
       markdownTable(bestTable),
+      "The settings, and the plateau: the rates within one point of the best on held-out samples.",
+      markdownTable(tableOfPlateaus(options, best)),
       `What was tried with seed ${options.grid.seeds[0]!}: rate → held-out accuracy. Rates that are searched are tried in short runs.`,
       markdownTable(triedTable),
     ].join("\n\n") + "\n",
@@ -44,9 +46,21 @@ function tableOfBest({ grid }: SweepOptions, best: readonly BestRate[]): Table {
       grouped(batchSize),
       ...grid.optimizers.map((optimizer) => {
         const found = find(best, optimizer, batchSize);
-        return found === undefined
-          ? "diverged"
-          : `${accuracyText(found.accuracies)}, rate ${settingText(found)}${found.atEdge ? " (at the edge of what was tried)" : ""}`;
+        return found === undefined ? "diverged" : accuracyText(found.accuracies);
+      }),
+    ]),
+  };
+}
+
+/** A row for each batch size, a column for each optimizer. */
+function tableOfPlateaus({ grid }: SweepOptions, best: readonly BestRate[]): Table {
+  return {
+    head: ["batch", ...grid.optimizers],
+    rows: grid.batchSizes.map((batchSize) => [
+      grouped(batchSize),
+      ...grid.optimizers.map((optimizer) => {
+        const found = find(best, optimizer, batchSize);
+        return found === undefined ? "–" : `${settingText(found)} (${plateauText(found)})`;
       }),
     ]),
   };
