@@ -4,6 +4,7 @@ import { elementCount, layerSizes, parametersOf } from "./models/parameters.js";
 import { samePairs } from "./optimizers/names.js";
 import type { Setting } from "./optimizers/options.js";
 import type { Plan, PlannedRun, Settings } from "./plan.js";
+import { LAST_RUNG } from "./search/rate-search.js";
 import type { RateSearch, Trial } from "./search/rate-search.js";
 import { settingSource } from "./search/settings.js";
 import { duration, grouped, percent } from "./text.js";
@@ -53,7 +54,7 @@ export function describeSetting(
   { optimizer, trials, seconds, atEdge }: Omit<RateSearch, "chosen">,
   chosen: Setting,
 ): string {
-  const last = trials.filter(({ rung }) => rung === 2);
+  const last = trials.filter(({ rung }) => rung === LAST_RUNG);
   const scores = last
     .toSorted((a, b) => a.lr - b.lr)
     .map((trial) => `${settingText(trial)}: ${scoreText(trial)}`)

@@ -13,6 +13,8 @@ import type { OptimizerName } from "./optimizers/names.js";
 import { checkOptions } from "./options.js";
 import type { TrainOptions } from "./options.js";
 import type { PlannedRun, Settings } from "./plan.js";
+import { LAST_RUNG } from "./search/rate-search.js";
+import type { RateSearch } from "./search/rate-search.js";
 import { checkedSetting } from "./search/search-file.js";
 
 const FORMAT = "layerwise-train.run";
@@ -65,14 +67,24 @@ export class RunFolder {
     });
   }
 
-  /** Writes what a run is, again when a search has found a setting. */
-  writeConfig({ plan, settings }: PlannedRun): void {
+  /**
+   * Writes what a run is, again when a search has found a setting.
+   *
+   * @param searches for people: how near the chosen setting's neighbours came; search.json has all trials
+   */
+  writeConfig({ plan, settings }: PlannedRun, searches: readonly RateSearch[] = []): void {
     const { options, model, fingerprint } = plan;
     const config = {
       format: FORMAT,
       version: VERSION,
       options: givenOptions(options),
       settings,
+      searches: searches.map(({ optimizer, chosen, seconds, atEdge, trials }) => {
+        const compared = trials
+          .filter(({ rung }) => rung === LAST_RUNG)
+          .map(({ lr, maxGradNorm, accuracy }) => ({ lr, maxGradNorm, accuracy }));
+        return { optimizer, chosen, atEdge, seconds, compared };
+      }),
       model,
       fingerprint,
     };

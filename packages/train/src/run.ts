@@ -30,6 +30,9 @@ import { SearchFile } from "./search/search-file.js";
 import { settingSource } from "./search/settings.js";
 import { Training } from "./training.js";
 
+/** An epoch of a small data set takes less time than a report. */
+const REPORT_INTERVAL_MS = 2000;
+
 /** A run that can begin or go on. */
 export interface Run extends PlannedRun {
   readonly dataset: Dataset;
@@ -154,7 +157,7 @@ async function findMissing(name: OptimizerName, parts: RunParts): Promise<void> 
   }
   console.log(describeSetting(search, search.chosen));
   run.settings = { ...run.settings, [name]: search.chosen };
-  run.folder.writeConfig(run);
+  run.folder.writeConfig(run, searches.found);
 }
 
 function noSettingMessage(name: OptimizerName, trials: number): string {
@@ -176,6 +179,7 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
     : { training: rowsUpTo(samples), heldOut: null };
   const lane = pool.open(rows);
   const training = new Training(trainingPlan(plan, name, setting), lane);
+  let reported = -Infinity;
   try {
     if (saved !== null) restore(training, saved, { name, folder, epochs: plan.options.epochs });
     log.begin(name, saved?.progress.step ?? 0);
@@ -190,7 +194,9 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
         metrics.sync();
         const progress = { ...training.position, metricsBytes: metrics.length };
         folder.writeCheckpoint(name, training.checkpoint(), progress);
+        if (performance.now() - reported < REPORT_INTERVAL_MS) return;
         report(parts);
+        reported = performance.now();
       },
     });
     log.end();

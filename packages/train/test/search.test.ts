@@ -220,7 +220,12 @@ describe("the command", () => {
     );
     const config = JSON.parse(readFileSync(join(whole!, "config.json"), "utf8")) as {
       settings: Record<string, Setting>;
+      searches: { chosen: Setting; compared: Setting[] }[];
     };
+    for (const { chosen, compared } of config.searches) {
+      expect(compared.map(({ lr }) => lr)).toContain(chosen.lr);
+      expect(compared.length).toBeGreaterThanOrEqual(3);
+    }
     expect(Object.values(config.settings)).toEqual(
       searchOf(whole!).searches.map(({ chosen }) => chosen),
     );

@@ -1,6 +1,6 @@
 /** The section on how the rates were found. */
 import type { RateSearch, Trial } from "../search/rate-search.js";
-import { duration, percent } from "../text.js";
+import { duration, grouped, percent } from "../text.js";
 import { placesOf } from "./chart.js";
 import type { Chart, ChartSeries, Section } from "./chart.js";
 import { escapeHtml, htmlTable } from "./html.js";
@@ -14,7 +14,7 @@ export function searchSections(searches: readonly RateSearch[]): Section[] {
     {
       id: "search",
       heading: "The search for the rates",
-      note: `Short runs of the same schedule, scored on ${first.heldOut.toLocaleString("en-US")} held-out training samples. The test set had no part in it. After each rung the worse rates were dropped, and the others trained longer.`,
+      note: `Short runs of the same schedule, scored on ${grouped(first.heldOut)} held-out training samples. The test set had no part in it. After each rung the worse rates were dropped, and the others trained longer.`,
       charts: searches.map(searchChart),
       html: searches
         .map(

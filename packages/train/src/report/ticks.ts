@@ -38,6 +38,9 @@ function linearTicks(min: number, max: number): number[] {
   return ticks.filter((tick) => tick >= min && tick <= max);
 }
 
+/** Made once: toLocaleString makes one for every number, which takes longer than an epoch of a small table. */
+const FORMAT = new Intl.NumberFormat("en-US", { maximumFractionDigits: 8 });
+
 /** A number in four digits: 1,235, 0.01235, 1.2e-5. */
 export function shortNumber(value: number): string {
   const size = Math.abs(value);
@@ -48,5 +51,5 @@ export function shortNumber(value: number): string {
       .replace("e+", "e");
   }
   const rounded = size >= 1000 ? Math.round(value) : Number(value.toPrecision(4));
-  return rounded.toLocaleString("en-US", { maximumFractionDigits: 8 });
+  return FORMAT.format(rounded);
 }

@@ -34,6 +34,8 @@ export interface RateSearch {
 
 /** Parts of the run's work that one trial of each rung takes. */
 export const TRIAL_PARTS = [1 / 50, 1 / 20, 1 / 16] as const;
+/** The rung that compares the best with its neighbours. */
+export const LAST_RUNG = TRIAL_PARTS.length - 1;
 /** Trials of the first and of the last rung beyond the ends of what was tried: with all of them, the trials are 0.75 of a run. */
 const MOST_EXTENSIONS = { first: 3, last: 2 };
 /** How near a rate that diverged is: the rates of the last rung are √2 apart. */
@@ -91,7 +93,7 @@ export async function searchSetting(
   if (best === undefined) return null;
   const around = [best, ...ladder.neighbours(best, 1 / 2)];
   const third = await climb(around, {
-    rung: 2,
+    rung: LAST_RUNG,
     distance: 1 / 2,
     extensions: MOST_EXTENSIONS.last,
   });
