@@ -62,7 +62,7 @@ export async function isInstalled(browser) {
  * @param check called with a page's name, whether it is isolated, and a function that gives its report
  */
 export async function openPages({ bundles, names, browser, check }) {
-  let received = () => {};
+  let received = (report) => void report;
   const server = await serve(bundles, (report) => received(report));
   const { port } = server.address();
   try {
