@@ -75,7 +75,9 @@ export default defineConfig(
     "bench/",
     "runs/",
     // Its types are those of packages that only its own tests install (npm run test:tfjs).
-    ...(existsSync(`${import.meta.dirname}/integration/tfjs/node_modules`) ? [] : ["integration/"]),
+    ...(existsSync(`${import.meta.dirname}/integration/tfjs/node_modules`)
+      ? []
+      : ["integration/tfjs/"]),
     // Their chart library is installed by npm run figures only.
     "docs/figures/",
     // AssemblyScript looks like TypeScript and is not.
@@ -158,6 +160,19 @@ export default defineConfig(
         console: "readonly",
         process: "readonly",
       },
+    },
+  },
+  {
+    // Plain JavaScript that bundlers and other runtimes run; what it imports is installed by its own tests only.
+    files: ["integration/runtimes/*.mjs"],
+    extends: [tseslint.configs.disableTypeChecked],
+    languageOptions: {
+      globals: Object.fromEntries(
+        [
+          ...["Worker", "clearTimeout", "crossOriginIsolated", "document", "fetch"],
+          ...["navigator", "performance", "setTimeout"],
+        ].map((name) => [name, "readonly"]),
+      ),
     },
   },
 );

@@ -1,145 +1,143 @@
-// The packed library on every runtime and in bundles: each must reach the bits that this Node reaches.
-import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { tmpdir } from "node:os";
+/**
+ * The packed library on every runtime, in bundles and under the type checker. Each runtime must start its threads, let
+ * them work, and reach the bits that this Node reaches.
+ */
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build as esbuild } from "esbuild";
-import { build as vite } from "vite";
-import webpack from "webpack";
+import { isInstalled, openPages } from "./browsers.mjs";
+import { bundle } from "./bundles.mjs";
+import { compile, programs, programWithoutPeer } from "./types.mjs";
+import { close, folder, run } from "./workspace.mjs";
+
+/** What program.mjs asks for. */
+const THREADS = 3;
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const library = join(here, "../../packages/layerwise");
-const folder = mkdtempSync(join(tmpdir(), "layerwise-runtimes-"));
-const options = { cwd: folder, encoding: "utf8", timeout: 60_000 };
-const entry = join(folder, "program.mjs");
-const PAGE_TIMEOUT = 60_000;
-const failures = [];
-let passed = 0;
+const inCI = !["", "0", "false"].includes(process.env.CI ?? "");
+const counts = { passed: 0, failed: 0, skipped: 0 };
 
-function check(name, result, expected) {
-  const isRight = result.startsWith(`${expected} `);
-  console.log(`${isRight ? "ok  " : "FAIL"} ${name}: ${result}`);
-  if (isRight) passed++;
-  else failures.push(name);
-}
-
-/** Runs a program; what it printed, or how it failed. */
-function output(command, args) {
+/** Runs one check, which returns what to print and throws when it fails. */
+async function check(name, body) {
   try {
-    return execFileSync(command, args, options).trim();
+    console.log(`ok   ${name}: ${await body()}`);
+    counts.passed++;
   } catch (error) {
-    return `${error.message}`.split("\n").slice(0, 3).join(" ");
+    console.log(`FAIL ${name}: ${error.message}`);
+    counts.failed++;
   }
 }
 
-writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }');
-execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: library });
-const { version } = JSON.parse(readFileSync(join(library, "package.json"), "utf8"));
-execFileSync(
-  "npm",
-  ["i", "--silent", "--no-audit", "--no-fund", `layerwise-${version}.tgz`],
-  options,
-);
-copyFileSync(join(here, "program.mjs"), entry);
-writeFileSync(
-  join(folder, "require.cjs"),
-  'require("layerwise").Parameter.allocate([1]); console.log("required by", process.version);',
-);
-
-// npm puts its packages' `node` before the machine's.
-const machineNode = process.env.npm_node_execpath ?? process.execPath;
-const expected = output(machineNode, [entry]).split(" ")[0];
-const bin = (path) => join(here, "node_modules", path);
-const nodes = { node: machineNode, node22: bin("node22/bin/node"), node24: bin("node24/bin/node") };
-for (const [name, command] of Object.entries(nodes)) {
-  check(name, output(command, [entry]), expected);
-  check(`${name}, require()`, output(command, ["require.cjs"]), "required");
-}
-check("bun", output(bin(".bin/bun"), [entry]), expected);
-check("deno", output(bin(".bin/deno"), ["run", "-A", entry]), expected);
-
-const bundles = join(folder, "bundles");
-mkdirSync(bundles);
-await esbuild({
-  entryPoints: [entry],
-  bundle: true,
-  format: "esm",
-  outfile: join(bundles, "esbuild.js"),
-});
-await vite({
-  root: folder,
-  logLevel: "error",
-  build: {
-    outDir: bundles,
-    emptyOutDir: false,
-    rolldownOptions: { input: entry, output: { entryFileNames: "vite.js" } },
-  },
-});
-await new Promise((resolve, reject) => {
-  webpack(
-    { mode: "production", entry, output: { path: bundles, filename: "webpack.js" } },
-    (error, stats) =>
-      error || stats.hasErrors() ? reject(error ?? new Error(stats.toString())) : resolve(),
+/** Packs the library and installs it as a user does, with the program beside it. @returns the tarball */
+async function install() {
+  await run("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: library });
+  const { version } = JSON.parse(readFileSync(join(library, "package.json"), "utf8"));
+  const tarball = join(folder, `layerwise-${version}.tgz`);
+  writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }');
+  await run("npm", ["install", "--silent", "--no-audit", "--no-fund", tarball]);
+  copyFileSync(join(here, "program.mjs"), join(folder, "program.mjs"));
+  writeFileSync(
+    join(folder, "require.cjs"),
+    'require("layerwise").Parameter.allocate([1]); console.log("required by", process.version);',
   );
-});
+  return tarball;
+}
 
-let report = () => {};
-const isolation = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
-const server = createServer((request, response) => {
-  const [, mode, name = ""] = request.url.split("/");
-  const headers = mode === "isolated" ? isolation : {};
-  if (request.method === "POST") {
-    let text = "";
-    request.on("data", (data) => (text += data)).on("end", () => report(text));
-    response.end();
-  } else if (name.endsWith(".js")) {
-    response.writeHead(200, { ...headers, "content-type": "text/javascript" });
-    response.end(readFileSync(join(bundles, name)));
-  } else {
-    response.writeHead(200, { ...headers, "content-type": "text/html" });
-    response.end(`<!doctype html><script type="module" src="/${mode}/${name}.js"></script>`);
-  }
-});
-await new Promise((resolve) => server.listen(0, resolve));
-
-const browsers = {
-  chromium: (profile) => ["--headless=new", "--no-sandbox", `--user-data-dir=${profile}`],
-  "firefox-esr": (profile) => ["--headless", "--no-remote", "--profile", profile],
-};
-for (const [browser, args] of Object.entries(browsers)) {
-  if (
-    output("which", [browser]) === "" ||
-    output("which", [browser]).startsWith("Command failed")
-  ) {
-    console.log(`SKIPPED ${browser}: not installed`);
-    if (process.env.CI) failures.push(browser);
-    continue;
-  }
-  for (const name of ["esbuild", "vite", "webpack"]) {
-    for (const mode of ["isolated", "plain"]) {
-      const profile = mkdtempSync(join(folder, "profile-"));
-      const url = `http://localhost:${server.address().port}/${mode}/${name}`;
-      const page = spawn(browser, [...args(profile), url], { stdio: "ignore", detached: true });
-      let timer;
-      const result = await new Promise((resolve) => {
-        report = resolve;
-        page.on("error", ({ message }) => resolve(message));
-        timer = setTimeout(() => resolve("no result within a minute"), PAGE_TIMEOUT);
-      });
-      clearTimeout(timer);
-      check(`${browser}, ${name}, ${mode}`, result, expected);
-      if (!result.includes(`isolated=${mode === "isolated"}`))
-        failures.push(`${browser}: isolation`);
-      process.kill(-page.pid, "SIGKILL");
+/** @throws Error when a program's report is not what its runtime promises */
+function checkReport(report, { bits, hasThreads }) {
+  const { cores } = report;
+  const expected = {
+    kernel: "wasm",
+    threads: hasThreads ? THREADS : 1,
+    helpers: hasThreads ? THREADS - 1 : 0,
+    defaultThreads: hasThreads ? Math.min(cores, 64) : 1,
+    bits: bits ?? report.bits,
+  };
+  for (const [name, value] of Object.entries(expected)) {
+    if (report[name] !== value) {
+      throw new Error(
+        `${name}: expected ${value}, got ${report[name]} in ${JSON.stringify(report)}`,
+      );
     }
   }
+  return `${report.bits}, ${report.helpers} helpers worked, ${report.defaultThreads} threads by default`;
 }
-server.close();
-rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-console.log(`${passed} passed, ${failures.length} failed`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+
+async function checkTypes(tarball) {
+  for (const program of programs) {
+    await check(`types, ${program.name}`, async () => {
+      const errors = await compile(program, tarball);
+      if (errors.length > 0) throw new Error(`expected no errors, got\n${errors.join("\n")}`);
+      return "compiles";
+    });
+  }
+  await check("types, layerwise/jax without its peer", async () => {
+    const errors = await compile(programWithoutPeer, tarball);
+    if (!errors.some((error) => error.includes("'@jax-js/jax'"))) {
+      throw new Error("expected an error that names @jax-js/jax");
+    }
+    return "the compiler names it";
+  });
+}
+
+/** @returns the bits that all others must reach */
+async function checkRuntimes() {
+  const bin = (path) => join(here, "node_modules", path);
+  // npm puts its packages' `node` before the machine's.
+  const machineNode = process.env.npm_node_execpath ?? process.execPath;
+  const nodes = {
+    node: machineNode,
+    node22: bin("node22/bin/node"),
+    node24: bin("node24/bin/node"),
+  };
+  let bits;
+  const checkProgram = (name, command, args) =>
+    check(name, async () => {
+      const report = JSON.parse(await run(command, args));
+      bits ??= report.bits;
+      return checkReport(report, { bits, hasThreads: true });
+    });
+  for (const [name, command] of Object.entries(nodes)) {
+    await checkProgram(name, command, ["program.mjs"]);
+    await check(`${name}, require()`, () => run(command, ["require.cjs"]));
+  }
+  await checkProgram("bun", bin(".bin/bun"), ["program.mjs"]);
+  await checkProgram("deno", bin(".bin/deno"), ["run", "-A", "program.mjs"]);
+  return bits;
+}
+
+async function checkBrowsers(bits) {
+  const bundles = join(folder, "bundles");
+  mkdirSync(bundles);
+  const names = await bundle(join(folder, "program.mjs"), folder, bundles);
+  for (const browser of ["chromium", "firefox-esr"]) {
+    if (!(await isInstalled(browser))) {
+      console.log(`SKIPPED ${browser}: not installed`);
+      counts[inCI ? "failed" : "skipped"]++;
+      continue;
+    }
+    const checkPage = (name, isIsolated, open) =>
+      check(name, async () => {
+        const report = await open();
+        if (report.isolated !== isIsolated) {
+          throw new Error(`crossOriginIsolated: expected ${isIsolated}, got ${report.isolated}`);
+        }
+        return checkReport(report, { bits, hasThreads: isIsolated });
+      });
+    await openPages({ bundles, names, browser, check: checkPage });
+  }
+}
+
+try {
+  const tarball = await install();
+  await checkBrowsers(await checkRuntimes());
+  await checkTypes(tarball);
+} finally {
+  await close();
+}
+const { passed, failed, skipped } = counts;
+console.log(
+  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""} (runtimes)`,
+);
+process.exitCode = failed === 0 ? 0 : 1;

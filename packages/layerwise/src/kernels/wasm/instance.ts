@@ -10,7 +10,8 @@ export interface KernelExports {
 }
 
 export interface KernelInstance {
-  readonly module: WebAssembly.Module;
+  /** A WebAssembly.Module. The type is not named, for the reason in wasm-memory.ts. */
+  readonly module: object;
   readonly exports: KernelExports;
 }
 
@@ -55,6 +56,8 @@ function moduleFor(shared: boolean): WebAssembly.Module {
  */
 export function instantiate({ memory, isShared }: Heap): KernelInstance {
   const module = moduleFor(isShared);
-  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  const instance = new WebAssembly.Instance(module, {
+    env: { memory: memory as WebAssembly.Memory },
+  });
   return { module, exports: instance.exports as unknown as KernelExports };
 }

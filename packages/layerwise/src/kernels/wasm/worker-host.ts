@@ -1,4 +1,5 @@
 /** Workers of the platform: worker_threads in Node, Web Workers in browsers. Both run the same source. */
+import type { WasmMemory } from "./memory/wasm-memory.js";
 
 /** Words of the control block, by which the pool speaks to its workers. */
 export const CONTROL_WORDS = 3;
@@ -11,8 +12,9 @@ export const GENERATION = 2;
 
 /** What a worker needs to join in. */
 export interface WorkerSetup {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
+  /** A WebAssembly.Module. */
+  readonly module: object;
+  readonly memory: WasmMemory;
   /** Addresses of what all threads read, and of what this one alone writes. */
   readonly tables: number;
   readonly scratch: number;

@@ -1,6 +1,7 @@
 /** Allocation in a memory of our own, which grows as it is needed. */
 import { FreeRanges } from "./free-ranges.js";
 import { ALIGNMENT, Heap } from "./heap.js";
+import type { WasmMemory } from "./wasm-memory.js";
 
 const PAGE = 65536;
 
@@ -13,7 +14,7 @@ export class Arena extends Heap {
   #newest: ArrayBufferLike;
 
   /** @param memory ours from its first byte to the last */
-  constructor(memory: WebAssembly.Memory, maximumPages: number) {
+  constructor(memory: WasmMemory, maximumPages: number) {
     super(memory);
     this.#maximumPages = maximumPages;
     this.#newest = memory.buffer;

@@ -1,9 +1,10 @@
 /** The memory of another WebAssembly program, where kernels reach its arrays without a copy. */
 import { ALIGNMENT, Heap } from "./heap.js";
+import type { WasmMemory } from "./wasm-memory.js";
 
 /** A memory, and the allocator of the program that it belongs to. */
 export interface ForeignMemory {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   /** @returns an address, or 0 when there is no room */
   malloc(bytes: number): number;
   free(address: number): void;

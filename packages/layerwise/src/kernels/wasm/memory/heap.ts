@@ -1,17 +1,18 @@
 /** Memory that kernels work on, and allocation in it: our own (arena.ts), or that of another program (foreign-heap.ts). */
 import { Allocation } from "./allocation.js";
 import type { GrowingMemory } from "./allocation.js";
+import type { WasmMemory } from "./wasm-memory.js";
 
 /** Every allocation starts at a cache line and is rounded up to whole ones. */
 export const ALIGNMENT = 64;
 
 export abstract class Heap implements GrowingMemory {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   /** Threads can work on it, and its views outlive its growth. */
   readonly isShared: boolean;
   #isPinned = false;
 
-  constructor(memory: WebAssembly.Memory) {
+  constructor(memory: WasmMemory) {
     this.memory = memory;
     // By name: pages that are not cross-origin isolated have shared memory, and no global SharedArrayBuffer.
     this.isShared = Object.prototype.toString.call(memory.buffer) === "[object SharedArrayBuffer]";
