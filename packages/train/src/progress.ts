@@ -54,7 +54,7 @@ export class ProgressLog {
   addTrial(name: OptimizerName, trial: Trial): void {
     const { accuracy, steps, batchSize } = trial;
     const outcome = accuracy === null ? "diverged" : `held-out ${percent(accuracy)}`;
-    const fields = ["search", settingText(trial), `${steps} steps of ${batchSize}`, outcome];
+    const fields = ["search", settingText(trial), `${steps} × ${batchSize} samples`, outcome];
     if (this.#bar === null) console.log([name.padEnd(this.#nameWidth), ...fields].join("  "));
     else this.#showBar(null, { name, fields: [fields.join("  "), outcome] });
   }
@@ -112,7 +112,7 @@ export class ProgressLog {
         `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}`,
         `loss ${trainLoss.toFixed(4)}`,
         `accuracy ${percent(trainAccuracy)}`,
-        `test ${percent(testAccuracy)}`,
+        `${scoredPart(this.#plan)} ${percent(testAccuracy)}`,
         `${grouped(metrics.samplesPerSecond)} samples/s`,
         `${duration(this.#secondsLeft(step))} left`,
       ].join("  "),
@@ -168,8 +168,13 @@ export function finalLine(plan: Plan, last: EpochMetrics): string {
     `batch ${grouped(batchSize)}`,
     `${last.epoch} epochs`,
     `${bytes(last.stateBytes)} of state`,
-    `test accuracy ${percent(last.testAccuracy)}`,
+    `${scoredPart(plan)} accuracy ${percent(last.testAccuracy)}`,
   ].join("  ");
+}
+
+/** What accuracies are of. */
+function scoredPart({ options }: Plan): string {
+  return options.holdOut ? "held-out" : "test";
 }
 
 function nameWidth({ options }: Plan): number {

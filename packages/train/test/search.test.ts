@@ -5,6 +5,8 @@ import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { heldOutRows } from "../src/data/held-out.js";
 import { readIdxFolder } from "../src/data/idx.js";
+import { readMetrics } from "../src/metrics.js";
+import type { EpochMetrics } from "../src/metrics.js";
 import { RULES } from "../src/optimizers/names.js";
 import type { OptimizerName } from "../src/optimizers/names.js";
 import type { Setting } from "../src/optimizers/options.js";
@@ -257,15 +259,26 @@ describe("the command", () => {
     });
   });
 
-  test("--hold-out scores held-out samples, and the test set not", async () => {
-    const scores = await Promise.all(
-      [["--hold-out"], []].map(async (more, index) => {
-        const out = join(temporary.path, `hold-out-${index}`);
-        await runCli([...options, "--lr", "0.1", "--max-grad-norm", "1", ...more, "--out", out]);
-        return readFileSync(join(out, "metrics.jsonl"), "utf8");
-      }),
+  test("--hold-out trains on 96 of 120 samples and scores the other 24, not the 30 of the test set", async () => {
+    const out = join(temporary.path, "hold-out");
+    const more = ["--lr", "0.1", "--max-grad-norm", "1", "--batch-size", "96", "--hold-out"];
+    const { stdout } = await runCli([...options, ...more, "--out", out]);
+    expect(stdout).toMatch(/held-out accuracy \d/);
+    expect(stdout).not.toContain("test accuracy");
+    const epochs = [...readMetrics(join(out, "metrics.jsonl"))].filter(
+      ({ kind }) => kind === "epoch",
     );
-    expect(withoutTimes(scores[0])).not.toEqual(withoutTimes(scores[1]));
+    expect(epochs).toHaveLength(12);
+    for (const line of epochs as EpochMetrics[]) {
+      // One step an epoch: none is left over.
+      expect(line.step).toBe(line.epoch);
+      expect(Math.abs(line.testAccuracy * 24 - Math.round(line.testAccuracy * 24))).toBeLessThan(
+        1e-9,
+      );
+      expect(Math.abs(line.trainAccuracy * 96 - Math.round(line.trainAccuracy * 96))).toBeLessThan(
+        1e-9,
+      );
+    }
   });
 });
 

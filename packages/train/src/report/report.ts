@@ -41,7 +41,7 @@ export function reportHtml(run: ReportedRun, history: RunHistory): string {
     heading: headingOf(plan, runs),
     facts: factsOf(plan),
     failures: history.failures.map(({ message }) => message),
-    notes: identicalRuns(begun),
+    notes: [...heldOutNote(plan), ...identicalRuns(begun)],
     summary: `${cards(run, runs)}${resultTable(run.settings, runs)}`,
     sections: [
       ...(begun.length === 0 ? [] : trainingSections(run, begun)),
@@ -93,6 +93,14 @@ function factsOf({ options, model, stepsPerEpoch }: Plan): string {
     `${options.epochs} epochs of ${grouped(stepsPerEpoch)} steps`,
     `seed ${options.seed}`,
   ].join(" · ");
+}
+
+function heldOutNote({ options }: Plan): string[] {
+  return options.holdOut
+    ? [
+        "--hold-out: what this page calls test is a held-out part of the training set; the test set was left alone.",
+      ]
+    : [];
 }
 
 /** Names of optimizers that did the same, whose lines lie on each other. */
