@@ -1,6 +1,6 @@
 /**
- * A convolution of 5 × 5 with ReLU and maximum pooling, line by line, and its gradients. Lines are arrays
- * [channels, width, samples].
+ * A convolution of 5 × 5 with ReLU and maximum pooling, line by line, and its gradients. A line is an array
+ * [channels, width · samples].
  *
  * Each line of the output is one matrix product, of the kernel and of the 5 lines of patches (see
  * patches.ts) that it covers. Those are rows that follow one another, so they are read where they are: for
@@ -19,21 +19,26 @@ export function convolveLines(
   patches: np.Array,
   sizes: ConvolutionSizes,
 ): np.Array[] {
-  const { height, width, channels, lineSize, patchSize } = sizes;
+  const { height, lineSize, patchSize } = sizes;
   const lines = Array.from({ length: height }, (_, y) => {
     const begin = y * lineSize;
     const covered = patches.ref.slice([begin, begin + patchSize], []);
-    return np.dot(kernel.ref, covered).reshape([channels, width, -1]);
+    return np.dot(kernel.ref, covered);
   });
   kernel.dispose();
   patches.dispose();
   return lines;
 }
 
-/** Half as many lines of half the width: the maximum of 2 × 2, then bias [channels, 1, 1] and ReLU. */
-export function poolLines(lines: np.Array[], bias: np.Array): np.Array[] {
+/**
+ * Pooled lines [channels, width / 2, samples], half as many: the maximum of 2 × 2, then bias [channels, 1, 1]
+ * and ReLU.
+ */
+export function poolLines(lines: np.Array[], bias: np.Array, samples: number): np.Array[] {
   const pooled = Array.from({ length: lines.length / 2 }, (_, y) => {
-    const [first, ...others] = [lines[2 * y]!, lines[2 * y + 1]!].flatMap(evenAndOdd);
+    const [first, ...others] = [lines[2 * y]!, lines[2 * y + 1]!].flatMap((line) =>
+      evenAndOdd(line, samples),
+    );
     const largest = others.reduce((max, places) => np.maximum(max, places), first!);
     return np.maximum(largest.add(bias.ref), 0);
   });
@@ -41,40 +46,36 @@ export function poolLines(lines: np.Array[], bias: np.Array): np.Array[] {
   return pooled;
 }
 
-/** The places of a line in even and in odd columns. */
-function evenAndOdd(line: np.Array): [np.Array, np.Array] {
-  const [channels, width, samples] = line.shape as [number, number, number];
-  const pairs = line.reshape([channels, width / 2, 2, samples]);
+/** Pairs of places that lie side by side, [channels, width / 2, 2, samples]. */
+function inPairs(line: np.Array, samples: number): np.Array {
+  return line.reshape([line.shape[0]!, -1, 2, samples]);
+}
+
+function evenAndOdd(line: np.Array, samples: number): [np.Array, np.Array] {
+  const pairs = inPairs(line, samples);
   const even = pairs.ref.slice([], [], 0, []);
   return [even, pairs.slice([], [], 1, [])];
 }
 
-/** What {@link poolLines} was given, what it returned, and the gradients of that. */
+/** What {@link poolLines} was given and what it returned. */
 interface PooledLines {
   lines: np.Array[];
   bias: np.Array;
   pooled: np.Array[];
-  dPooled: np.Array[];
 }
 
-/** The gradients of pooled lines, behind ReLU, and the share of each place that has the maximum. */
-// eslint-disable-next-line @typescript-eslint/consistent-type-definitions -- jit takes type literals only
-export type SharedGradients = {
-  /** One a pooled line; their sum is the bias'. */
-  dBiased: np.Array[];
-  shares: np.Array[];
-};
-
 /**
- * First half of the way back through {@link poolLines}: places with the same maximum share its gradient
- * evenly, as in jax. Apart from the second half, which would compute each share 4 times.
+ * First half of the way back through {@link poolLines}: the gradients behind ReLU, whose sum is the bias',
+ * and the share that each place with the maximum has of them. The same maximum twice shares evenly, as in
+ * jax. Apart from the second half, which would compute each share 4 times.
  */
-export function shareGradients({ lines, bias, pooled, dPooled }: PooledLines): SharedGradients {
+export function shareGradients({ lines, bias, pooled }: PooledLines, dPooled: np.Array[]) {
   const dBiased = pooled.map((line, y) => np.where(line.ref.greater(0), dPooled[y]!, 0));
   const shares = pooled.map((line, y) => {
+    const samples = line.shape[2]!;
     const [first, ...others] = [lines[2 * y]!, lines[2 * y + 1]!]
-      .flatMap(evenAndOdd)
-      .map((places) => np.where(places.add(bias.ref).equal(line.ref), 1.0, 0.0));
+      .flatMap((pair) => evenAndOdd(pair, samples))
+      .map((places) => np.where(places.add(bias.ref).equal(line.ref), 1, 0));
     line.dispose();
     const count = others.reduce((sum, places) => sum.add(places), first!);
     return dBiased[y]!.ref.div(count);
@@ -85,19 +86,20 @@ export function shareGradients({ lines, bias, pooled, dPooled }: PooledLines): S
 
 /** Second half: a place that has its maximum gets the share. */
 export function gradientsOfLines(
-  { lines, bias, pooled }: Omit<PooledLines, "dPooled">,
+  { lines, bias, pooled }: PooledLines,
   shares: np.Array[],
 ): np.Array[] {
-  const repeated = (line: np.Array): np.Array => {
-    const [channels, width, samples] = line.shape as [number, number, number];
-    return line.reshape([channels, width, 1, samples]);
+  const ofPair = (values: np.Array): np.Array => {
+    const [channels, width, samples] = values.shape as [number, number, number];
+    return values.reshape([channels, width, 1, samples]);
   };
   const gradients = lines.map((line, y) => {
-    const [channels, width, samples] = line.shape as [number, number, number];
-    const places = line.add(bias.ref).reshape([channels, width / 2, 2, samples]);
     const half = Math.floor(y / 2);
-    const isLargest = places.equal(repeated(pooled[half]!.ref));
-    return np.where(isLargest, repeated(shares[half]!.ref), 0).reshape([channels, -1]);
+    const samples = pooled[half]!.shape[2]!;
+    const [channels, size] = line.shape as [number, number];
+    const places = inPairs(line, samples).add(bias.ref.reshape([channels, 1, 1, 1]));
+    const isLargest = places.equal(ofPair(pooled[half]!.ref));
+    return np.where(isLargest, ofPair(shares[half]!.ref), 0).reshape([channels, size]);
   });
   for (const array of [bias, ...pooled, ...shares]) array.dispose();
   return gradients;

@@ -37,10 +37,10 @@ interface Convolved {
 }
 
 /** The programs of one convolution. */
-function convolutionPrograms(sizes: ConvolutionSizes) {
+function convolutionPrograms(sizes: ConvolutionSizes, samples: number) {
   const forward = jit((kernel: np.Array, bias: np.Array, patches: np.Array) => {
     const lines = convolveLines(kernel, patches, sizes);
-    return { pooled: poolLines(tree.ref(lines), bias), lines };
+    return { pooled: poolLines(tree.ref(lines), bias, samples), lines };
   });
   const share = jit(shareGradients);
   const ofLines = jit(gradientsOfLines);
@@ -56,7 +56,7 @@ function convolutionPrograms(sizes: ConvolutionSizes) {
     /** Gradients of kernel, bias and lines. */
     back({ patches, lines, pooled }: Convolved, bias: np.Array, dPooled: np.Array[]) {
       const given = { lines, bias, pooled };
-      const { dBiased, shares } = share({ ...tree.ref(given), dPooled });
+      const { dBiased, shares } = share(tree.ref(given), dPooled);
       const dLines = ofLines(given, shares);
       return {
         dKernel: ofKernel(tree.ref(dLines), patches),
@@ -93,8 +93,8 @@ export function createLenet({ config, batchRows, normalisation }: NetworkOptions
   const { classes } = config;
   const samples = nextMultipleOf4(batchRows);
 
-  const firstPrograms = convolutionPrograms(first);
-  const secondPrograms = convolutionPrograms(second);
+  const firstPrograms = convolutionPrograms(first, samples);
+  const secondPrograms = convolutionPrograms(second, samples);
   const dense = jit((images: np.Array, parameters: np.Array[]) =>
     denseLayers(images, parameters).transpose(),
   );
@@ -162,9 +162,7 @@ export function createLenet({ config, batchRows, normalisation }: NetworkOptions
           toKernel(kernel2!, second),
           toBias(bias2!),
         ],
-        reversed: np
-          .array(reversedKernel(kernel2!, second))
-          .reshape([second.lineSize, -1]),
+        reversed: np.array(reversedKernel(kernel2!, second)).reshape([second.lineSize, -1]),
         dense: [channelsBeforeColumns(dense1!, second), ...rest].map((values, index) =>
           toColumns(values, shapes[index + 4]!),
         ),
