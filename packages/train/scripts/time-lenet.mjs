@@ -4,6 +4,7 @@
  */
 import { performance } from "node:perf_hooks";
 import { defaultDevice, init } from "@jax-js/jax";
+import { enableFusedMultiplyAdd } from "../dist/gradients/fused-multiply-add.js";
 import { createLenet } from "../dist/models/lenet.js";
 import { elementCount, parametersOf } from "../dist/models/parameters.js";
 import { Random } from "../dist/random.js";
@@ -12,6 +13,8 @@ const WARM_UP = 5;
 const RUNS = 30;
 const samples = Number(process.argv[2] ?? 256);
 
+// As the trainer does.
+enableFusedMultiplyAdd();
 await init("wasm");
 defaultDevice("wasm");
 const config = {

@@ -58,7 +58,7 @@ const MAX_SIZE = 2 ** 24;
 const MAX_EPOCHS = 100_000;
 
 /** The fastest of 32, 64, … 1,024: what is between the layers stays in a core's cache. */
-export const DEFAULT_MICRO_BATCH: Readonly<Record<ModelName, number>> = { mlp: 256, lenet: 64 };
+export const DEFAULT_MICRO_BATCH: Readonly<Record<ModelName, number>> = { mlp: 256, lenet: 128 };
 export const DEFAULT_HIDDEN = [300, 100];
 /** LARS, its strongest rival at large batches, and the plainest. */
 export const DEFAULT_OPTIMIZERS: OptimizerName[] = ["lars8bit", "sgd-nesterov+clip", "sgd"];

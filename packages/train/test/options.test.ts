@@ -67,7 +67,7 @@ describe("defaults", () => {
   });
 
   test("lenet has smaller micro-batches and no hidden sizes", () => {
-    expect(checkOptions({ model: "lenet" })).toMatchObject({ microBatch: 64, hidden: null });
+    expect(checkOptions({ model: "lenet" })).toMatchObject({ microBatch: 128, hidden: null });
   });
 
   test("what config.json keeps is what it was made from", () => {

@@ -9,12 +9,13 @@ export interface ConvolutionSizes {
   width: number;
   channels: number;
   inputChannels: number;
-  /** Values of a patch: 25 places in all input channels. */
+  /** Of its input, border included. */
+  inputHeight: number;
+  inputWidth: number;
+  /** Values of a patch of one line: 5 places in all input channels. */
+  lineSize: number;
+  /** Values of a patch: 5 lines. */
   patchSize: number;
-  /** patchSize, the place of the bias, and zeros up to a multiple of 4. */
-  patchColumns: number;
-  /** Places of a patch: 25. */
-  window: number;
 }
 
 export interface LenetSizes {
@@ -55,13 +56,13 @@ export function lenetSizes({ featureShape }: ModelConfig): LenetSizes {
 function convolution(
   sizes: Pick<ConvolutionSizes, "height" | "width" | "channels" | "inputChannels">,
 ): ConvolutionSizes {
-  const window = KERNEL * KERNEL;
-  const patchSize = window * sizes.inputChannels;
+  const lineSize = KERNEL * sizes.inputChannels;
   return {
     ...sizes,
-    patchSize,
-    patchColumns: nextMultipleOf4(patchSize + 1),
-    window,
+    inputHeight: sizes.height + KERNEL - 1,
+    inputWidth: sizes.width + KERNEL - 1,
+    lineSize,
+    patchSize: KERNEL * lineSize,
   };
 }
 

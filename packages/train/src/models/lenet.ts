@@ -1,173 +1,221 @@
 /**
- * LeNet: two convolutions of 5 × 5 with pooling, then three dense layers. Convolutions are matrix
- * products: jax-js' own convolution takes 9 s for the gradients of 256 samples.
+ * LeNet: two convolutions of 5 × 5 with pooling, then three dense layers.
  *
- * The wasm device vectorises along the last axis where its length is a multiple of 4. Samples are that
- * axis, [channels, height, width, samples], so every operation runs at full width, whatever the image.
+ * jax-js' own convolution takes 9 s for the gradients of 256 samples, so convolutions are matrix products,
+ * one a line (convolution-lines.ts). The wasm device vectorises along the last axis where its length is a
+ * multiple of 4: samples are that axis, so every operation runs at full width, whatever the image.
  *
- * - The first convolution multiplies patches, written as they are loaded: 25 places, a one, whose weight
- *   is the bias, and zeros up to a multiple of 4 (with 25 or 26 rows the gradient takes twice the time).
- * - The second multiplies patches read through a table of lines. The gradients of the patches are
- *   moved back and added up, 25 at a time: differentiated by jax-js 0.1.25 this would be a scatter, which
- *   its jit refuses, and read through an inverse table it takes 4 times as long.
- * - Its products are differentiated by hand, in the order of operands that is fast: those that
- *   automatic differentiation writes take 5 times as long.
+ * Each step is a program of its own. In one program, jax-js would compute an elementwise result anew for
+ * each row of a product that reads it. Between the programs, lines are laid side by side in plain
+ * TypeScript.
  *
  * Source: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition";
  * with ReLU and maximum pooling.
  */
-import { grad, jit, nn, numpy as np, tree, vjp } from "@jax-js/jax";
+import { grad, jit, nn, numpy as np, tree } from "@jax-js/jax";
 import { oneHot, scoreLogits } from "./batch-arrays.js";
-import { KERNEL, lenetSizes, nextMultipleOf4 } from "./lenet-sizes.js";
-import type { ConvolutionSizes, LenetSizes } from "./lenet-sizes.js";
+import {
+  convolveLines,
+  gradientsOfLines,
+  inputGradients,
+  kernelGradient,
+  poolLines,
+  reversedKernel,
+  shareGradients,
+} from "./convolution-lines.js";
+import { lenetSizes, nextMultipleOf4 } from "./lenet-sizes.js";
+import type { ConvolutionSizes } from "./lenet-sizes.js";
 import type { Batch, Evaluation, Network, NetworkOptions } from "./model.js";
 import { parametersOf } from "./parameters.js";
-import { fillImagePatches, innerPatchLines } from "./patches.js";
+import { BorderedImages, Patches, patchRows } from "./patches.js";
 
-/** Halves height and width of [channels, height, width, samples]. */
-function maxPool(images: np.Array): np.Array {
-  const [channels, height, width, samples] = images.shape as [number, number, number, number];
-  return np.max(images.reshape([channels, height / 2, 2, width / 2, 2, samples]), [2, 4]);
+/** What a convolution is read from and what it gives, for the way back. */
+interface Convolved {
+  patches: np.Array;
+  lines: np.Array[];
+  pooled: np.Array[];
 }
 
-/** Summed cross entropy of what follows the second convolution, and the logits [classes, samples]. */
-function lossOfUpperLayers(sizes: LenetSizes) {
-  const logitsOf = upperLayers(sizes);
-  return (convolved: np.Array, dense: np.Array[], targets: np.Array): [np.Array, np.Array] => {
-    const logits = logitsOf(convolved, dense);
-    return [nn.logSoftmax(logits.ref, 0).mul(targets).sum().neg(), logits];
+/** The programs of one convolution. */
+function convolutionPrograms(sizes: ConvolutionSizes, samples: number) {
+  const forward = jit((kernel: np.Array, bias: np.Array, patches: np.Array) => {
+    const lines = convolveLines(kernel, patches, sizes);
+    return { pooled: poolLines(tree.ref(lines), bias, samples), lines };
+  });
+  const share = jit(shareGradients);
+  const ofLines = jit(gradientsOfLines);
+  const ofKernel = jit((gradients: np.Array[], patches: np.Array) =>
+    kernelGradient(gradients, patches, sizes),
+  );
+  const ofBias = jit((dBiased: np.Array[]) => {
+    const [first, ...others] = dBiased.map((line) => line.sum([1, 2]));
+    return others.reduce((sum, line) => sum.add(line), first!);
+  });
+  return {
+    forward,
+    /** Gradients of kernel, bias and lines. */
+    back({ patches, lines, pooled }: Convolved, bias: np.Array, dPooled: np.Array[]) {
+      const given = { lines, bias, pooled };
+      const { dBiased, shares } = share(tree.ref(given), dPooled);
+      const dLines = ofLines(given, shares);
+      return {
+        dKernel: ofKernel(tree.ref(dLines), patches),
+        dBias: ofBias(dBiased),
+        dLines,
+      };
+    },
   };
 }
 
-/** From the second convolution [channels, height · width · samples] to logits [classes, samples]. */
-function upperLayers({ second, flat }: LenetSizes) {
-  const { channels, height, width } = second;
-  return (convolved: np.Array, dense: np.Array[]): np.Array => {
-    const images = maxPool(convolved.reshape([channels, height, width, -1]));
-    // The dense layers see channels last.
-    let hidden = nn.relu(images).transpose([1, 2, 0, 3]).reshape([flat, -1]);
-    for (let index = 0; index < dense.length; index += 2) {
-      if (index > 0) hidden = nn.relu(hidden);
-      hidden = np.dot(dense[index]!.transpose(), hidden).add(dense[index + 1]!);
-    }
-    return hidden;
-  };
+/** The dense layers: from images [values, samples] to logits [classes, samples]. */
+function denseLayers(images: np.Array, parameters: np.Array[]): np.Array {
+  let hidden = images;
+  for (let index = 0; index < parameters.length; index += 2) {
+    if (index > 0) hidden = nn.relu(hidden);
+    hidden = np.dot(parameters[index]!.transpose(), hidden).add(parameters[index + 1]!);
+  }
+  return hidden;
+}
+
+/** Summed cross entropy, and the logits. */
+function lossOfDenseLayers(
+  images: np.Array,
+  parameters: np.Array[],
+  targets: np.Array,
+): [np.Array, np.Array] {
+  const logits = denseLayers(images, parameters);
+  return [nn.logSoftmax(logits.ref, 0).mul(targets).sum().neg(), logits];
 }
 
 /** Creates the network; needs the wasm device to be initialised. */
 export function createLenet({ config, batchRows, normalisation }: NetworkOptions): Network {
-  const sizes = lenetSizes(config);
-  const { first, second } = sizes;
+  const { first, second, flat } = lenetSizes(config);
   const { classes } = config;
   const samples = nextMultipleOf4(batchRows);
-  const pooled = { height: first.height / 2, width: first.width / 2 };
-  const lanes = first.height * first.width * samples;
 
-  const table = np.array(innerPatchLines(sizes));
-  const lossOf = lossOfUpperLayers(sizes);
-  const logitsOf = upperLayers(sizes);
-
-  const convolveFirst = (patches: np.Array, kernel: np.Array): np.Array =>
-    np.dot(kernel, patches).reshape([first.channels, first.height, first.width, samples]);
-  const poolFirst = (images: np.Array): np.Array => nn.relu(maxPool(images));
-  const secondPatches = (images: np.Array, lines: np.Array): np.Array =>
-    np
-      .take(images.reshape([first.channels * pooled.height * pooled.width, samples]), lines, 0)
-      .reshape([second.patchColumns, second.height * second.width * samples]);
-
-  /** The transpose of secondPatches: every place of the window moved to where it was read, added up. */
-  const backToPooled = (dPatches: np.Array): np.Array => {
-    const places = dPatches
-      .slice([0, second.patchSize], [])
-      .reshape([second.window, first.channels, second.height, second.width, samples]);
-    const moved = Array.from({ length: second.window }, (_, place) => {
-      const dx = place % KERNEL;
-      const dy = (place - dx) / KERNEL;
-      return np.pad(places.ref.slice(place, [], [], [], []), [
-        [0, 0],
-        [dy, KERNEL - 1 - dy],
-        [dx, KERNEL - 1 - dx],
-        [0, 0],
-      ]);
-    });
-    places.dispose();
-    return moved.reduce((sum, place) => sum.add(place));
-  };
-
-  // Three programs, not one: in one, the sum of backToPooled would be computed inside of the reduction
-  // that differentiates the pooling, value by value: 40 ms instead of 10.
-  const lower = jit((kernel: np.Array, x: np.Array) => convolveFirst(x, kernel));
-  const upper = jit((parameters: np.Array[], images: np.Array, tables: np.Array[]) => {
-    const [kernel, bias, ...dense] = parameters;
-    const [lines, targets] = tables;
-    const patches = secondPatches(poolFirst(images), lines!);
-    const convolved = np.dot(kernel!.ref, patches.ref).add(bias!);
-    const [[dConvolved, dDense], logits] = grad(lossOf, { argnums: [0, 1], hasAux: true })(
-      convolved,
-      dense,
-      targets!,
-    );
-    const dKernel = np.dot(dConvolved.ref, patches.transpose());
-    const dBias = dConvolved.ref.sum(1);
-    const dPatches = np.dot(kernel!.transpose(), dConvolved);
-    return [backToPooled(dPatches), logits.transpose(), dKernel, dBias, ...dDense];
+  const firstPrograms = convolutionPrograms(first, samples);
+  const secondPrograms = convolutionPrograms(second, samples);
+  const dense = jit((images: np.Array, parameters: np.Array[]) =>
+    denseLayers(images, parameters).transpose(),
+  );
+  const denseBack = jit((images: np.Array, parameters: np.Array[], targets: np.Array) => {
+    const [[dImages, dParameters], logits] = grad(lossOfDenseLayers, {
+      argnums: [0, 1],
+      hasAux: true,
+    })(images, parameters, targets);
+    return [logits.transpose(), dImages, ...dParameters];
   });
-  const backToKernel = jit((images: np.Array, dPooled: np.Array, x: np.Array) => {
-    const [pooledImages, backThroughPool] = vjp(poolFirst, [images]);
-    pooledImages.dispose();
-    const [dImages] = backThroughPool(dPooled);
-    return np.dot(dImages.reshape([first.channels, lanes]), x.transpose());
+  const toLines = jit((images: np.Array) => {
+    const lines = images.reshape([second.height / 2, second.channels, second.width / 2, samples]);
+    const split = Array.from({ length: second.height / 2 }, (_, y) => lines.ref.slice(y));
+    lines.dispose();
+    return split;
   });
-  const forward = jit((parameters: np.Array[], x: np.Array, lines: np.Array) => {
-    const [kernel1, kernel2, bias2, ...dense] = parameters;
-    const patches = secondPatches(poolFirst(convolveFirst(x, kernel1!)), lines);
-    return logitsOf(np.dot(kernel2!, patches).add(bias2!), dense).transpose();
-  });
+  const backToInput = jit((kernel: np.Array, gradients: np.Array) =>
+    inputGradients(kernel, gradients, second),
+  );
 
-  const patches = new Float32Array(first.patchColumns * lanes);
+  const images = new BorderedImages(first, samples);
+  const firstPatches = new Patches(first, samples);
+  const secondPatches = new Patches(second, samples);
+  const flatImages = new Float32Array(flat * samples);
+  const secondGradients = new Float32Array(
+    second.height * second.channels * second.width * samples,
+  );
   const shapes = parametersOf(config).map(({ shape }) => [...shape]);
-  let weights: np.Array[] = [];
+  let weights: { convolutions: np.Array[]; reversed: np.Array; dense: np.Array[] } | null = null;
 
-  function load(batch: Batch): np.Array {
-    fillImagePatches(batch, normalisation, { sizes, patches, samples });
-    return np.array(patches).reshape([first.patchColumns, lanes]);
+  const toArray = ({ values }: Patches, sizes: ConvolutionSizes): np.Array =>
+    np.array(values).reshape([patchRows(sizes), sizes.width * samples]);
+
+  /** Both convolutions, and what the dense layers see. */
+  function convolve(batch: Batch) {
+    const [kernel1, bias1, kernel2, bias2] = tree.ref(weights!.convolutions);
+    images.load(batch, normalisation);
+    for (let y = 0; y < first.inputHeight; y++) firstPatches.setLine(y, images.line(y));
+    const patches1 = toArray(firstPatches, first);
+    const result1 = firstPrograms.forward(kernel1!, bias1!, patches1.ref);
+    result1.pooled.forEach((line, y) => {
+      secondPatches.setLine(y, line.ref.dataSync() as Float32Array);
+    });
+    const patches2 = toArray(secondPatches, second);
+    const result2 = secondPrograms.forward(kernel2!, bias2!, patches2.ref);
+    joinLines(tree.ref(result2.pooled), flatImages);
+    return {
+      first: { ...result1, patches: patches1 },
+      second: { ...result2, patches: patches2 },
+      flatImages: np.array(flatImages).reshape([flat, samples]),
+    };
   }
 
   return {
-    setWeights([kernel1, bias1, kernel2, ...rest]) {
-      tree.dispose(weights);
-      weights = [
-        toKernel(withBias(padded(kernel1!, first), bias1!, first), first),
-        toKernel(padded(kernel2!, second), second),
-        ...rest.map((values, index) => toColumns(values, shapes[index + 3]!)),
-      ];
+    setWeights([kernel1, bias1, kernel2, bias2, dense1, ...rest]) {
+      if (weights !== null) tree.dispose(weights);
+      const toKernel = (values: Float32Array, { channels, patchSize }: ConvolutionSizes) =>
+        np.array(Float32Array.from(values)).reshape([channels, patchSize]);
+      const toBias = (values: Float32Array) =>
+        np.array(Float32Array.from(values)).reshape([-1, 1, 1]);
+      weights = {
+        convolutions: [
+          toKernel(kernel1!, first),
+          toBias(bias1!),
+          toKernel(kernel2!, second),
+          toBias(bias2!),
+        ],
+        reversed: np.array(reversedKernel(kernel2!, second)).reshape([second.lineSize, -1]),
+        dense: [channelsBeforeColumns(dense1!, second), ...rest].map((values, index) =>
+          toColumns(values, shapes[index + 4]!),
+        ),
+      };
     },
 
-    gradients(batch, [kernel1, bias1, kernel2, ...rest]): Evaluation {
+    gradients(batch, [kernel1, bias1, kernel2, bias2, dense1, ...rest]): Evaluation {
+      const convolved = convolve(batch);
       const targets = np.array(oneHot(batch, { rows: samples, classes }));
-      const [firstKernel, ...others] = tree.ref(weights);
-      const x = load(batch);
-      const images = lower(firstKernel!, x.ref);
-      const [dPooled, ...results] = upper(others, images.ref, [
-        table.ref,
+      const { convolutions, reversed, dense: denseWeights } = tree.ref(weights!);
+      const [logits, dImages, ...dDense] = denseBack(
+        convolved.flatImages,
+        denseWeights,
         targets.reshape([samples, classes]).transpose(),
-      ]);
-      const dFirst = backToKernel(images, dPooled!, x).dataSync() as Float32Array;
-      const [logits, dSecond, ...found] = results.map((array) => array.dataSync() as Float32Array);
-      takeKernel(dFirst, first, kernel1!);
-      takeBias(dFirst, first, bias1!);
-      takeKernel(dSecond!, second, kernel2!);
-      found.forEach((gradient, index) => {
+      );
+      const [firstKernel, firstBias, secondKernel, secondBias] = convolutions;
+      tree.dispose([firstKernel!, secondKernel!]);
+      const back2 = secondPrograms.back(convolved.second, secondBias!, toLines(dImages!));
+      joinLines(back2.dLines, secondGradients);
+      const dLines2 = np.array(secondGradients).reshape([second.height * second.channels, -1]);
+      const dPooled1 = backToInput(reversed, dLines2);
+      const back1 = firstPrograms.back(convolved.first, firstBias!, dPooled1);
+      tree.dispose(back1.dLines);
+
+      takeKernel(back1.dKernel, first, kernel1!);
+      bias1!.set(back1.dBias.dataSync() as Float32Array);
+      takeKernel(back2.dKernel, second, kernel2!);
+      bias2!.set(back2.dBias.dataSync() as Float32Array);
+      const [dDense1, ...others] = dDense.map((array) => array.dataSync() as Float32Array);
+      dense1!.set(columnsBeforeChannels(dDense1!, second));
+      others.forEach((gradient, index) => {
         rest[index]!.set(gradient);
       });
-      return scoreLogits(logits!, batch, classes);
+      return scoreLogits(logits!.dataSync() as Float32Array, batch, classes);
     },
 
     evaluate(batch): Evaluation {
-      const logits = forward(tree.ref(weights), load(batch), table.ref);
+      const { first: one, second: two, flatImages: flattened } = convolve(batch);
+      tree.dispose([one, two]);
+      const logits = dense(flattened, tree.ref(weights!.dense));
       return scoreLogits(logits.dataSync() as Float32Array, batch, classes);
     },
   };
+}
+
+/** Lays arrays one behind the other. */
+function joinLines(lines: np.Array[], joined: Float32Array): void {
+  let to = 0;
+  for (const line of lines) {
+    const values = line.dataSync() as Float32Array;
+    joined.set(values, to);
+    to += values.length;
+  }
 }
 
 /** Kernels [inputs, outputs] as they are, biases as columns: samples lie along the last axis. */
@@ -175,55 +223,49 @@ function toColumns(values: Float32Array, shape: number[]): np.Array {
   return np.array(Float32Array.from(values)).reshape(shape.length === 1 ? [...shape, 1] : shape);
 }
 
-function toKernel(
-  values: Float32Array<ArrayBuffer>,
-  { channels, patchColumns }: ConvolutionSizes,
-): np.Array {
-  return np.array(values).reshape([channels, patchColumns]);
-}
-
-/** A row for each channel: its kernel, then zeros. */
-function padded(
-  kernel: Float32Array,
-  { channels, patchSize, patchColumns }: ConvolutionSizes,
-): Float32Array<ArrayBuffer> {
-  const rows = new Float32Array(channels * patchColumns);
-  for (let channel = 0; channel < channels; channel++) {
-    const values = kernel.subarray(channel * patchSize, (channel + 1) * patchSize);
-    rows.set(values, channel * patchColumns);
-  }
-  return rows;
-}
-
-/** Writes each channel's bias behind its kernel. */
-function withBias(
-  rows: Float32Array<ArrayBuffer>,
-  bias: Float32Array,
-  { patchSize, patchColumns }: ConvolutionSizes,
-): Float32Array<ArrayBuffer> {
-  bias.forEach((value, channel) => {
-    rows[channel * patchColumns + patchSize] = value;
-  });
-  return rows;
-}
-
 function takeKernel(
-  rows: Float32Array,
-  { channels, patchSize, patchColumns }: ConvolutionSizes,
+  gradient: np.Array,
+  { channels, patchSize }: ConvolutionSizes,
   kernel: Float32Array,
 ): void {
+  const rows = gradient.dataSync() as Float32Array;
+  const columns = rows.length / channels;
   for (let channel = 0; channel < channels; channel++) {
-    const row = channel * patchColumns;
+    const row = channel * columns;
     kernel.set(rows.subarray(row, row + patchSize), channel * patchSize);
   }
 }
 
-function takeBias(
-  rows: Float32Array,
-  { channels, patchSize, patchColumns }: ConvolutionSizes,
-  bias: Float32Array,
-): void {
-  for (let channel = 0; channel < channels; channel++) {
-    bias[channel] = rows[channel * patchColumns + patchSize]!;
+/**
+ * Rows of the first dense kernel in the order of pooled lines, [line, channel, column]. The parameter has
+ * [line, column, channel].
+ */
+function channelsBeforeColumns(
+  kernel: Float32Array,
+  { height, width, channels }: ConvolutionSizes,
+): Float32Array {
+  return swapped(kernel, [height / 2, width / 2, channels]);
+}
+
+function columnsBeforeChannels(
+  kernel: Float32Array,
+  { height, width, channels }: ConvolutionSizes,
+): Float32Array {
+  return swapped(kernel, [height / 2, channels, width / 2]);
+}
+
+/** Rows [a, b, c] as [a, c, b]. */
+function swapped(rows: Float32Array, [a, b, c]: [number, number, number]): Float32Array {
+  const size = rows.length / (a * b * c);
+  const result = new Float32Array(rows.length);
+  let from = 0;
+  for (let i = 0; i < a; i++) {
+    for (let j = 0; j < b; j++) {
+      for (let k = 0; k < c; k++) {
+        result.set(rows.subarray(from, from + size), ((i * c + k) * b + j) * size);
+        from += size;
+      }
+    }
   }
+  return result;
 }
