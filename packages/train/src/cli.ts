@@ -85,7 +85,7 @@ function trainCommand(program: Command): void {
     .option("--seed <number>", "of first weights, shuffles and held-out rows (default: 1)")
     .option("--workers <count>", "threads that compute gradients (default: one a core)")
     .option("--out <folder>", "a new folder for the run (default: runs/<time>)")
-    .option("--resume <folder>", "goes on with a run that was stopped")
+    .option("--resume <folder>", "continues a run that was stopped")
     .action(async (options: RawOptions) => {
       checkCommand(program);
       const { out, resume, workers, ...training } = options;
@@ -127,7 +127,7 @@ function sweepCommand(program: Command): void {
     )
     .option("--jobs <count>", "runs at a time (default: one a core)")
     .option("--out <folder>", "a new folder for the sweep (default: runs/sweep-<time>)")
-    .option("--resume <folder>", "goes on with a sweep that was stopped")
+    .option("--resume <folder>", "continues a sweep that was stopped")
     .action(async (options: RawOptions) => {
       checkNoneBefore(program.opts());
       const { out, resume, jobs, ...sweep } = options;
@@ -159,12 +159,12 @@ function checkNoneBefore(options: RawOptions): void {
   throw new UsageError(`${optionName(name)}: expected after sweep, got before it`);
 }
 
-/** A run or a sweep that goes on has its options already. */
+/** A run or a sweep that is resumed has its options already. */
 function checkAlone(others: RawOptions, allowed: string): void {
   const [other] = Object.entries(others).filter(([, value]) => value !== undefined);
   if (other === undefined) return;
   throw new UsageError(
-    `--resume: expected no other option but ${allowed}, got ${optionName(other[0])}; it goes on with the options that it has`,
+    `--resume: expected no other option but ${allowed}, got ${optionName(other[0])}; the options that it was started with apply`,
   );
 }
 

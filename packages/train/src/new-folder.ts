@@ -16,7 +16,7 @@ export function checkNewFolder(path: string): void {
   const isUsed = names.some((name) => CONFIG_FILES.includes(name));
   if (isUsed) {
     throw new UsageError(
-      `--out: expected a new folder, got ${path}, which already holds a run; go on with --resume ${path}, or choose another folder`,
+      `--out: expected a new folder, got ${path}, which already holds a run; continue it with --resume ${path}, or choose another folder`,
     );
   }
   // A process that was killed before it wrote its config leaves these; no run has begun then.

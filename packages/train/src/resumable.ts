@@ -1,4 +1,4 @@
-/** Work that can be stopped and gone on with: a run or a sweep. */
+/** Work that can be stopped and continued: a run or a sweep. */
 import { constants } from "node:os";
 import { WriteError } from "./errors.js";
 
@@ -6,20 +6,20 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Does some work. A signal ends the process with its conventional exit code (Ctrl-C: 130), and a file that can't be
- * written ends the work; both say how to go on.
+ * written ends the work; both say how to continue.
  *
- * @param command goes on with the work
+ * @param command continues the work
  * @returns what the work returns
  */
 export async function resumable<Result>(
   command: string,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const goOn = `go on with: ${command}`;
+  const toContinue = `continue with: ${command}`;
   const stop = (signal: NodeJS.Signals): void => {
     // Listeners come in their order: the terminal is as it was, and the folder free, before this line.
     process.once("exit", () => {
-      console.error(`stopped by ${signal}; ${goOn}`);
+      console.error(`stopped by ${signal}; ${toContinue}`);
     });
     process.exit(128 + constants.signals[signal]);
   };
@@ -28,7 +28,7 @@ export async function resumable<Result>(
     return await work();
   } catch (error) {
     if (!(error instanceof WriteError)) throw error;
-    throw new WriteError(`${error.message}; ${goOn}`, { cause: error });
+    throw new WriteError(`${error.message}; ${toContinue}`, { cause: error });
   } finally {
     for (const signal of SIGNALS) process.removeListener(signal, stop);
   }

@@ -64,7 +64,7 @@ describe("a signal", () => {
     const ended = await outcome;
     expect(ended.code).toBe(code);
     expect(ended.stderr).toBe(
-      `stopped by ${signal}; go on with: layerwise-train --resume ${folder}\n`,
+      `stopped by ${signal}; continue with: layerwise-train --resume ${folder}\n`,
     );
     expect(leftovers(folder)).toEqual([]);
   });
@@ -98,7 +98,7 @@ describe("a signal", () => {
     const ended = await outcome;
     expect(ended.code).toBe(130);
     expect(ended.stderr).toBe(
-      `stopped by SIGINT; go on with: layerwise-train sweep --resume '${folder}'\n`,
+      `stopped by SIGINT; continue with: layerwise-train sweep --resume '${folder}'\n`,
     );
     await expect.poll(() => running(pids), { timeout: 30_000 }).toEqual([]);
     expect(existsSync(join(folder, "lock"))).toBe(false);
@@ -141,7 +141,7 @@ describe("a disk that is full", () => {
     expectOneLine(outcome);
     expect(outcome.stderr).toMatch(/(ENOSPC|EFBIG): /);
     if (outcome.code === 1) {
-      expect(outcome.stderr).toContain(`; go on with: layerwise-train --resume ${folder}\n`);
+      expect(outcome.stderr).toContain(`; continue with: layerwise-train --resume ${folder}\n`);
     }
     expect(leftovers(folder)).toEqual([]);
   }

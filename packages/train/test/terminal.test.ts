@@ -118,6 +118,6 @@ test("Ctrl-C gives the terminal back, and says how to go on", async () => {
     lines(text)
       .filter((line) => line !== "")
       .at(-1),
-  ).toBe(`stopped by SIGINT; go on with: layerwise-train --resume ${folder}`);
+  ).toBe(`stopped by SIGINT; continue with: layerwise-train --resume ${folder}`);
   expect(leftovers(folder)).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** The data of a run or a sweep that goes on. */
+/** The data of a run or a sweep that is resumed. */
 import { UsageError } from "../errors.js";
 import { fingerprint } from "./dataset.js";
 import type { Dataset } from "./dataset.js";

@@ -79,7 +79,7 @@ function* byteBlocks(file: string): Generator<ByteBlock> {
     }
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    throw new UsageError(`${file}: can't be read: ${messageOf(error)}`);
+    throw new UsageError(`${file}: expected a file that can be read, got ${messageOf(error)}`);
   } finally {
     if (descriptor !== null) closeSync(descriptor);
   }

@@ -77,7 +77,7 @@ function headingOf({ options }: Plan, runs: readonly OptimizerHistory[]): string
   );
   const rest = others.map(({ name, testAccuracy }) => `${name}\u00a0${unbroken(testAccuracy)}`);
   const result = `${best.name} ${isDone ? "reached" : "is at"} ${unbroken(best.testAccuracy)} test accuracy`;
-  return `${[result, ...rest].join(", ")}${isDone ? "" : ": the run goes on"}`;
+  return `${[result, ...rest].join(", ")}${isDone ? "" : "; the run is not finished"}`;
 }
 
 /** A percentage whose parts stay on one line. */
