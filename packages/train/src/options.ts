@@ -170,6 +170,14 @@ function checkTogether(options: TrainOptions): void {
       `${optionName(rules[0]!)}: expected lars, lars8bit or lars32bit among the optimizers, got ${options.optimizer.join(",")}`,
     );
   }
+  const ignored = (["nesterov", "percentileClipping"] as const).find((name) =>
+    Boolean(options[name]),
+  );
+  if (ignored !== undefined && options.optimizer.every((name) => ruleOf(name) === "adamw")) {
+    throw new UsageError(
+      `${optionName(ignored)}: expected an optimizer other than adamw, which has no such option, got ${options.optimizer.join(",")}`,
+    );
+  }
   const isNesterov = options.optimizer.some((name) => ruleOf(name) === "sgd-nesterov");
   if ((options.nesterov || isNesterov) && (options.momentum ?? DEFAULT_MOMENTUM) === 0) {
     throw new UsageError("--momentum: expected a number > 0 with Nesterov momentum, got 0");

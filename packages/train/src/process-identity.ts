@@ -31,7 +31,7 @@ export function currentProcess(): ProcessIdentity {
   };
 }
 
-/** What became of a other. Never a guess: "ended" is certain. */
+/** What became of another process. Never a guess: "ended" is certain. */
 export function fateOf(other: ProcessIdentity): Fate {
   const own = currentProcess();
   if (other.host !== own.host || other.machine !== own.machine) return "unknown";

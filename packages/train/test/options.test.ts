@@ -198,6 +198,11 @@ describe("what is refused", () => {
       { percentileClipping: "101" },
     ],
     ['--seed: expected a whole number from 0 to 2147483647, got "-1"', { seed: "-1" }],
+    ["--nesterov: expected an optimizer other than adamw", { optimizer: "adamw", nesterov: true }],
+    [
+      "--percentile-clipping: expected an optimizer other than adamw",
+      { optimizer: "adamw", percentileClipping: "50" },
+    ],
     ["--missing: expected --data FILE.csv with it", { missing: "mean" }],
     ["--delimiter: expected one character", { data: "x.csv", label: "y", delimiter: ";;" }],
     ["--label: expected --data FILE.csv with it, got no --data", { label: "kind" }],

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { BestRate, CellResult } from "../src/sweep/cells.js";
 import { bestRates, choosingCells, plateauOf, testedCells } from "../src/sweep/cells.js";
+import { accuracyText } from "../src/sweep/summary-page.js";
 import { checkSavedSweep, checkSweepOptions } from "../src/sweep/sweep-options.js";
 import { runCli, startCli, until } from "./helpers/cli.js";
 import { csvText, temporaryFolder, writeFiles } from "./helpers/data.js";
@@ -188,6 +189,20 @@ describe("the plan", () => {
     const results = [result(0.1, 3, 0.2), result(0.4, 3, null)];
     expect(bestRates(options, results)).toMatchObject([{ lr: 0.1 }]);
     expect(bestRates(options, [result(0.4, 3, null)])).toEqual([]);
+  });
+
+  test("a seed that diverges is counted beside the mean of the others", () => {
+    const tried = [result(0.1, 3, 0.8), result(0.4, 3, 0.9)];
+    const tested = [
+      result(0.4, 3, 0.9, false),
+      result(0.4, 4, 0.8, false),
+      result(0.4, 5, null, false),
+    ];
+    const [best] = bestRates(options, [...tried, ...tested]);
+    expect(best).toMatchObject({ accuracies: [0.9, 0.8], diverged: 1 });
+    expect(accuracyText(best!)).toBe("85.00 % (80.00–90.00), 1 diverged");
+    expect(accuracyText({ accuracies: [], diverged: 3 })).toBe("3 diverged");
+    expect(accuracyText({ accuracies: [], diverged: 0 })).toBe("–");
   });
 
   test("the plateau is the range without a gap that loses less than a point", () => {

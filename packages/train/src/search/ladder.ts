@@ -52,7 +52,7 @@ const LIMIT_FACTOR = Math.sqrt(10);
 
 export function ladderOf(question: Question): Ladder {
   const { lr, maxGradNorm } = question;
-  if (maxGradNorm === "off" || maxGradNorm !== null) {
+  if (maxGradNorm !== null) {
     const limit = maxGradNorm === "off" ? null : maxGradNorm;
     return rateLadder(lr ?? lowestRate(question), limit);
   }

@@ -41,8 +41,10 @@ export interface BestRate {
   readonly batchSize: number;
   readonly lr: number;
   readonly maxGradNorm: number | null;
-  /** Of the test set, seed by seed. */
+  /** Of the test set, seed by seed; seeds that diverged have none. */
   readonly accuracies: readonly number[];
+  /** Seeds whose training diverged. */
+  readonly diverged: number;
   /** The lowest or the highest of the rates that were tried: a better one may lie beyond. */
   readonly atEdge: boolean;
   /** The range of rates, tried without a gap, whose held-out accuracy is within a point of the best one's. */
@@ -116,11 +118,13 @@ export function bestRates({ grid }: SweepOptions, results: readonly CellResult[]
       if (chosen === undefined || chosen.lr === null) return [];
       const { lr, maxGradNorm } = chosen;
       const tested = own
-        .filter((result) => result.lr === lr && !result.holdOut && !result.diverged)
+        .filter((result) => result.lr === lr && !result.holdOut)
         .toSorted((a, b) => a.seed - b.seed);
-      const accuracies = tested.map(({ testAccuracy }) => testAccuracy!);
+      const finite = tested.filter((result) => !result.diverged);
+      const accuracies = finite.map(({ testAccuracy }) => testAccuracy!);
+      const diverged = tested.length - finite.length;
       const range = rangeOf(chosen, triedSettings(own, optimizer, batchSize));
-      return [{ optimizer, batchSize, lr, maxGradNorm, accuracies, ...range }];
+      return [{ optimizer, batchSize, lr, maxGradNorm, accuracies, diverged, ...range }];
     }),
   );
 }

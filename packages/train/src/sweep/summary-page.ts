@@ -54,13 +54,18 @@ export function seedsText({ grid }: SweepOptions): string {
     : `mean (lowest–highest) of ${seeds.length} seeds`;
 }
 
-/** 97.31 % (97.10–97.45) */
-export function accuracyText(accuracies: readonly number[]): string {
-  if (accuracies.length === 0) return "–";
+/** 97.31 % (97.10–97.45), and how many seeds diverged, which a mean would hide. */
+export function accuracyText({
+  accuracies,
+  diverged,
+}: Pick<BestRate, "accuracies" | "diverged">): string {
+  const failed = diverged === 0 ? "" : `${diverged} diverged`;
+  if (accuracies.length === 0) return failed === "" ? "–" : failed;
   const text = percent(mean(accuracies));
-  if (accuracies.length === 1) return text;
   const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
-  return `${text} (${(100 * low).toFixed(2)}–${(100 * high).toFixed(2)})`;
+  const range =
+    accuracies.length === 1 ? "" : ` (${(100 * low).toFixed(2)}–${(100 * high).toFixed(2)})`;
+  return `${text}${range}${failed === "" ? "" : `, ${failed}`}`;
 }
 
 /** The largest batch is what a sweep is made for. */
@@ -81,7 +86,7 @@ function headingOf({ grid }: SweepOptions, best: readonly BestRate[]): string {
 function bestTable({ grid }: SweepOptions, { best, results }: Found): string {
   const columns: Column[] = [
     { head: "rate", cell: (found) => settingText(found) },
-    { head: "test accuracy", cell: ({ accuracies }) => accuracyText(accuracies) },
+    { head: "test accuracy", cell: accuracyText },
     { head: "plateau", cell: plateauText },
     {
       head: "state",

@@ -46,7 +46,7 @@ function tableOfBest({ grid }: SweepOptions, best: readonly BestRate[]): Table {
       grouped(batchSize),
       ...grid.optimizers.map((optimizer) => {
         const found = find(best, optimizer, batchSize);
-        return found === undefined ? "diverged" : accuracyText(found.accuracies);
+        return found === undefined ? "diverged" : accuracyText(found);
       }),
     ]),
   };
