@@ -47,9 +47,10 @@ export interface SavedConfig {
 
 export class RunFolder {
   readonly path: string;
-  readonly #lock: FolderLock;
+  /** Null when the folder is only read. */
+  readonly #lock: FolderLock | null;
 
-  private constructor(path: string, lock: FolderLock) {
+  private constructor(path: string, lock: FolderLock | null) {
     this.path = path;
     this.#lock = lock;
   }
@@ -108,9 +109,14 @@ export class RunFolder {
     return folder;
   }
 
+  /** A run that has ended, in a folder that nobody else knows: nothing is written, not even a lock. */
+  static ended(path: string): RunFolder {
+    return new RunFolder(path, null);
+  }
+
   /** Lets other processes have the folder. */
   unlock(): void {
-    this.#lock.release();
+    this.#lock?.release();
   }
 
   get configFile(): string {

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { endWith } from "../src/ending.js";
 import { TrainingError, UsageError, WriteError } from "../src/errors.js";
+import { readResult } from "../src/sweep/run-cell.js";
 import { runCli, runShell, startCli, until } from "./helpers/cli.js";
 import type { Outcome } from "./helpers/cli.js";
 import { csvText, temporaryFolder, writeFiles } from "./helpers/data.js";
@@ -201,6 +202,27 @@ describe("a disk that is full", () => {
       disk.unmount();
     }
   });
+});
+
+test("what a cell has found is read from a disk that takes nothing more", () => {
+  const path = newPath();
+  const disk = mountDisk(path, "size=1m");
+  if (disk === null) return;
+  try {
+    const folder = join(path, "run");
+    cpSync(whole, folder, { recursive: true });
+    execFileSync("mount", ["-o", "remount,ro", path]);
+    const cell = {
+      optimizer: "sgd",
+      batchSize: 40,
+      lr: 0.2,
+      seed: 1,
+      holdOut: false,
+    } as const;
+    expect(readResult(cell, folder)).toMatchObject({ ...cell, diverged: false, searched: false });
+  } finally {
+    disk.unmount();
+  }
 });
 
 describe("a folder that can't be written: exit code 2", () => {

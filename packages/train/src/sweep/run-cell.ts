@@ -1,6 +1,7 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { UsageError } from "../errors.js";
 import { readMetrics } from "../metrics.js";
 import { AUTO, optionName } from "../options.js";
 import type { RawOptions } from "../options.js";
@@ -25,16 +26,21 @@ export async function runCell(
   const given = Object.entries(cell).filter(([, value]) => value !== null);
   const own = { ...Object.fromEntries(given), workers: 1, out: path };
   const { code, signal, errors } = await runProcess(optionTexts({ ...training, ...own }));
-  const result = code === 0 || code === 1 ? readResult(cell, path) : null;
-  if (result !== null && result.diverged === (code === 1)) return result;
-  const end = signal ?? `exit code ${String(code)}`;
-  return errors === "" ? end : `${end}: ${errors}`;
+  const end = [signal ?? `exit code ${String(code)}`, errors];
+  try {
+    const result = code === 0 || code === 1 ? readResult(cell, path) : null;
+    if (result !== null && result.diverged === (code === 1)) return result;
+  } catch (error) {
+    // What a run leaves that could not write its files is no reason to end the other cells.
+    if (!(error instanceof UsageError)) throw error;
+    end.push(error.message);
+  }
+  return end.filter((text) => text !== "").join(": ");
 }
 
-/** What a run has written down; null when it has no end. */
-function readResult(cell: Cell, path: string): CellResult | null {
-  const folder = RunFolder.open(path);
-  folder.unlock();
+/** What a run has written down; null when it has no end. Nothing is written: the disk may be full. */
+export function readResult(cell: Cell, path: string): CellResult | null {
+  const folder = RunFolder.ended(path);
   const history = historyOf(readMetrics(folder.metricsFile), []).of(cell.optimizer);
   const diverged = history.failure !== null;
   const last = diverged ? null : history.lastEpoch;
