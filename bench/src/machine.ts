@@ -43,6 +43,15 @@ function commit(): string {
   }
 }
 
+/** The folder of a machine's results: "AMD EPYC" and "Intel(R) Xeon(R) Processor" → amd-epyc, intel-xeon. */
+export function folderName({ processor }: Machine): string {
+  const words = processor
+    .replace(/\((R|TM)\)|\b(CPU|Processor)\b|@.*$/gi, " ")
+    .toLowerCase()
+    .match(/[a-z0-9]+/g);
+  return words?.join("-") ?? "unknown";
+}
+
 /** One line for the head of a table. */
 export function machineLine(machine: Machine): string {
   const { date, processor, cores, memoryGiB, node, commit: at, loadBefore } = machine;

@@ -1,10 +1,10 @@
 /**
  * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,jax,tfjs,peers] [--at=25,resnet50]`.
- * Writes results/<topic>.md and .json. With --at, only those lists of layers are measured (backends, of tfjs), of
+ * Writes results/<processor>/<topic>.md and .json: ratios depend on the machine, so tables of two are never mixed. With --at, only those lists of layers are measured (backends, of tfjs), of
  * topics that have such lists, and the others keep what an earlier run has left.
  */
 import { parseArgs } from "node:util";
-import { describeMachine } from "./machine.js";
+import { describeMachine, folderName } from "./machine.js";
 import type { Effort } from "./measure/in-new-process.js";
 import { readRaw, writeResults } from "./results.js";
 import type { Results, Selection } from "./results.js";
@@ -44,7 +44,10 @@ const { values } = parseArgs({
   },
 });
 const effort: Effort = { quick: values.quick, rounds: values.quick ? 3 : 11 };
-const folder = new URL(values.quick ? "../dist/quick-results/" : "../results/", import.meta.url);
+const folder = new URL(
+  values.quick ? "../dist/quick-results/" : `../results/${folderName(describeMachine())}/`,
+  import.meta.url,
+);
 
 checkTheCheck();
 for (const topic of values.only.split(",")) {
