@@ -9,7 +9,7 @@ function refuse(option: string, value: unknown, expected: string): never {
 }
 
 function shown(value: unknown): string {
-  // undefined has no JSON.
+  // JSON can't express undefined.
   const text = (JSON.stringify(value) as string | undefined) ?? "nothing";
   return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
 }
@@ -75,7 +75,7 @@ export function checkObject(what: string, value: unknown): Record<string, unknow
   return isObject ? (value as Record<string, unknown>) : refuse(what, value, "an object");
 }
 
-/** The JSON object that a text is. */
+/** Parses a text as a JSON object. */
 export function parseObject(what: string, text: string): Record<string, unknown> {
   let value: unknown;
   try {

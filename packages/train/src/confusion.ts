@@ -3,7 +3,7 @@
 import { checkInteger, checkObject } from "./check.js";
 import { UsageError } from "./errors.js";
 
-/** Up to this many classes the counts are complete: so many classes have 2,450 kinds of mistakes. */
+/** The most classes with complete counts. 50 classes have 2,450 kinds of mistakes. */
 export const MAX_CLASSES = 50;
 /** Kinds of mistakes that are kept. */
 const MAX_MISTAKES = MAX_CLASSES * (MAX_CLASSES - 1);
@@ -16,7 +16,7 @@ export interface ClassCount {
   readonly correct: number;
 }
 
-/** Test samples of one class that were taken for another. */
+/** Test samples of one class that were predicted as another. */
 export interface Mistake {
   readonly class: number;
   readonly predicted: number;
@@ -35,7 +35,7 @@ export interface Confusion {
 }
 
 /**
- * Counts what samples were taken for.
+ * Counts predictions by class.
  *
  * @param labels the class of each sample
  * @param predictions the most probable class of each sample, of the same length
@@ -85,7 +85,7 @@ function lowest(counts: readonly ClassCount[]): ClassCount[] {
     .slice(0, MAX_CLASSES);
 }
 
-/** @throws UsageError when a value that was read back is none of {@link countConfusion} */
+/** @throws UsageError unless the value has the form that {@link countConfusion} returns */
 export function checkConfusion(what: string, value: unknown): void {
   const { classes, mistakes, omitted } = checkObject(what, value);
   checkCounts(`${what}: classes`, classes, ["class", "samples", "correct"]);

@@ -1,4 +1,4 @@
-/** A run and its searches in words, for the log. */
+/** Describes a run and its searches, for the log. */
 import type { Dataset } from "./data/dataset.js";
 import { elementCount, layerSizes, parametersOf } from "./models/parameters.js";
 import { samePairs } from "./optimizers/names.js";
@@ -9,7 +9,7 @@ import type { RateSearch, Trial } from "./search/rate-search.js";
 import { settingSource } from "./search/settings.js";
 import { duration, grouped, percent } from "./text.js";
 
-/** What a run is, before it begins. */
+/** The first lines of the log. */
 export function describeRun(
   { plan, settings }: PlannedRun,
   dataset: Dataset,
@@ -49,7 +49,7 @@ function ratesLines(plan: Plan, settings: Settings): string[] {
   return [...lines, `rates, searched on held-out training samples: ${missing.join(", ")}`];
 }
 
-/** What a search found, and how near its neighbours come. */
+/** The result of a search, with its neighbours' scores. */
 export function describeSetting(
   { optimizer, trials, seconds, atEdge }: Omit<RateSearch, "chosen">,
   chosen: Setting,

@@ -23,17 +23,17 @@ export function endWith(error: unknown): number {
   return FAILED;
 }
 
-/** Without control characters: messages quote files, which can hold line ends and what moves a terminal's cursor. */
+/** Removes control characters: messages quote files, which can contain line ends and terminal commands. */
 function oneLine(message: string): string {
   return message.replace(/\p{Cc}+/gu, " ");
 }
 
-/** Ends the process for errors that no promise hands on, among them those of the output. */
+/** Ends the process on errors that no promise delivers, such as those of the output. */
 export function endOnStrayErrors(): void {
   process.on("uncaughtException", (error) => process.exit(endWith(error)));
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      // A reader that has what it wanted, such as head, is no failure: nothing is said.
+      // A reader that stops early, such as head, is no failure: say nothing.
       if (error.code === "EPIPE") process.exit(NO_READER);
       process.exit(endWith(new WriteError(`output: ${error.message}`, { cause: error })));
     });

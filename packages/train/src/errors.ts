@@ -5,7 +5,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Training that can't go on, for example a loss that is not finite: exit code 1. Told where it happens. */
+/** Training that can't continue, for example a loss that is not finite: exit code 1. Reported where it happens. */
 export class TrainingError extends Error {
   override readonly name = "TrainingError";
 }

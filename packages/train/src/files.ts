@@ -1,4 +1,4 @@
-/** Files that are read with a limit and written so that a kill never leaves half of one. */
+/** Reads files with a size limit, and writes them so that a kill never leaves half of one. */
 import {
   closeSync,
   constants,
@@ -19,7 +19,7 @@ const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
 const PARTIAL = ".partial";
 
 /**
- * Opens a file, and nothing else: a FIFO, which may never answer, a device or a folder is refused at once.
+ * Opens a regular file. A FIFO, which may never answer, a device or a folder is refused at once.
  *
  * @throws UsageError that names what is there
  */
@@ -30,7 +30,7 @@ export function openFile(file: string, flags: number = O_RDONLY): number {
   try {
     descriptor = openSync(file, flags | nonBlocking, 0o666);
   } catch (error) {
-    // Only for writing: what is there can be opened for reading.
+    // Only when writing: existing devices can be opened for reading.
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EISDIR") throw new UsageError(`${file}: expected a file, got a folder`);
     if (code === "ENXIO") throw new UsageError(`${file}: expected a file, got a FIFO`);
@@ -44,7 +44,7 @@ export function openFile(file: string, flags: number = O_RDONLY): number {
 }
 
 /**
- * Reads a whole file, whose size is looked at first.
+ * Reads a whole file after checking its size.
  *
  * @throws UsageError when it can't be read
  */
@@ -93,10 +93,10 @@ export function writeFully(descriptor: number, bytes: Uint8Array, position?: num
  * Writes a file beside its target and renames it: whoever reads the target sees the old content or the
  * new, after a kill or a power cut too.
  *
- * @throws WriteError when it can't be written; nothing is left then
+ * @throws WriteError when it can't be written; then nothing is left behind
  */
 export function writeAtomically(file: string, content: string | Uint8Array): void {
-  // Always the same name: what a kill leaves behind is written over, not collected.
+  // Always the same name, so that leftovers of a kill are overwritten and don't pile up.
   const partial = `${file}${PARTIAL}`;
   writing(file, () => {
     try {
@@ -137,7 +137,7 @@ export function appendLine(file: string, line: string): void {
   });
 }
 
-/** Runs something that writes a file, whose failure is a WriteError that names the file. */
+/** Runs something that writes a file; a failure becomes a WriteError that names the file. */
 export function writing<Result>(file: string, write: () => Result): Result {
   try {
     return write();
@@ -147,7 +147,7 @@ export function writing<Result>(file: string, write: () => Result): Result {
   }
 }
 
-/** Removes what a kill has left of files that were being written. */
+/** Removes partial files that a kill has left. */
 export function removePartials(folder: string): void {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.isFile() && entry.name.endsWith(PARTIAL)) rmSync(join(folder, entry.name));

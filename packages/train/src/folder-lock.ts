@@ -1,5 +1,5 @@
 /**
- * One process at a time owns a folder: its lock is a file in it, which also tells who that is.
+ * One process at a time owns a folder. A lock file in the folder names the owner.
  *
  * A file appears under its name with all its content, and only if the name is free. Claims form a chain: the
  * first is `lock`; a claim on a folder whose owner was killed is `lock-after-<token>`, with the token of the
@@ -27,14 +27,14 @@ import type { ProcessIdentity } from "./process-identity.js";
 interface Claim extends ProcessIdentity {
   /** Tells claims apart. */
   readonly token: string;
-  /** For people: an ISO date. */
+  /** For human readers: an ISO date. */
   readonly since: string;
 }
 
 const FIRST = "lock";
-/** Claims on dead claims, and files that are about to become claims. */
+/** Prefix of claims on dead claims, and of files about to become claims. */
 const OTHERS = "lock-";
-/** Far more than processes that are killed just as they take a folder over. */
+/** Only a process killed while it takes over a folder adds a claim, so real chains are far shorter. */
 const MAX_CLAIMS = 1000;
 /** A claim is a few hundred bytes. */
 const MAX_CLAIM_BYTES = 4096;
@@ -83,7 +83,7 @@ export class FolderLock {
   }
 }
 
-/** Whether a name in a folder is that of a lock. */
+/** Whether a file name is that of a lock. */
 export function isLockFile(name: string): boolean {
   return name === FIRST || name.startsWith(OTHERS);
 }
@@ -101,7 +101,7 @@ function claim(folder: string, own: Claim): void {
       withdraw(folder, tried, own);
       throw new UsageError(refusal(folder, last.claim));
     }
-    // Whether this process came first shows when the chain is read again.
+    // The next turn reads the chain again and shows whether this process came first.
     const name = last === null ? FIRST : after(last.claim);
     tried.push(name);
     createClaim(folder, name, own);
@@ -166,7 +166,7 @@ function removeOthers(folder: string): void {
   }
 }
 
-/** @throws UsageError when the file is there and is none of ours */
+/** @throws UsageError when the file exists but is not a lock of this program */
 function readClaim(file: string): Claim | null {
   const text = readText(file);
   if (text === null) return null;

@@ -13,7 +13,7 @@ export interface Line {
 }
 
 /**
- * Yields the lines of a file. What follows the last line feed is left out: a kill can leave half a line.
+ * Yields the lines of a file. Text after the last line feed is left out: a kill can leave half a line.
  *
  * Memory stays below `maxBytes` and one chunk of 64 KiB, however large the file is.
  *

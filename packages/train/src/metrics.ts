@@ -1,4 +1,4 @@
-/** What a run writes down as it goes: one JSON object a line in metrics.jsonl. */
+/** metrics.jsonl: what a run records, one JSON object a line. */
 import { closeSync, constants, existsSync, fsyncSync, ftruncateSync, readSync } from "node:fs";
 import type { GradientNoise, LayerReport } from "layerwise";
 import { checkChoice, checkInteger, checkObject, checkText, parseObject } from "./check.js";
@@ -51,7 +51,7 @@ export interface EpochMetrics {
   confusion?: Confusion;
 }
 
-/** Training that could not go on. */
+/** Training that failed. */
 export interface FailureMetrics {
   kind: "failed";
   optimizer: OptimizerName;
@@ -72,8 +72,8 @@ export class MetricsFile {
   #length: number;
 
   /**
-   * @param length bytes to keep; what a killed run wrote after its last checkpoint goes
-   * @throws UsageError when these are no lines of the file
+   * @param length bytes to keep; lines that a killed run wrote after its last checkpoint are removed
+   * @throws UsageError when the file does not have that many bytes of whole lines
    */
   constructor(file: string, length: number) {
     this.#file = file;
@@ -104,7 +104,7 @@ export class MetricsFile {
     this.#length += line.length;
   }
 
-  /** Returns when everything is on the disk. */
+  /** Returns once everything is on disk. */
   sync(): void {
     writing(this.#file, () => {
       fsyncSync(this.#descriptor);
@@ -116,7 +116,7 @@ export class MetricsFile {
   }
 }
 
-/** Whether a file has so many bytes, and a line ends with them. */
+/** Whether a file has at least so many bytes, and a line ends there. */
 function endsALine(descriptor: number, length: number): boolean {
   if (length === 0) return true;
   const byte = Buffer.alloc(1);
@@ -127,7 +127,7 @@ function endsALine(descriptor: number, length: number): boolean {
  * Reads the lines back, one at a time: a file may be larger than the memory. A last line without its end,
  * which a kill can leave, is left out.
  *
- * @throws UsageError that names the file, and the line that is none of ours
+ * @throws UsageError that names the file and a line of another form
  */
 export function* readMetrics(file: string): Generator<Metrics> {
   if (!existsSync(file)) return;

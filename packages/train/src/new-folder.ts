@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { UsageError, WriteError, messageOf } from "./errors.js";
 import { FolderLock, isLockFile } from "./folder-lock.js";
 
-/** What a run or a sweep writes first. */
+/** The first file of a run or a sweep. */
 const CONFIG_FILES = ["config.json", "sweep.json"];
 
 /**
- * Whether a folder can take a new run or sweep. Asked before anything that takes long.
+ * Checks that a folder can take a new run or sweep, before any long work.
  *
  * @throws UsageError when it holds anything
  */
@@ -19,7 +19,7 @@ export function checkNewFolder(path: string): void {
       `--out: expected a new folder, got ${path}, which already holds a run; continue it with --resume ${path}, or choose another folder`,
     );
   }
-  // A process that was killed before it wrote its config leaves these; no run has begun then.
+  // Left by a process that was killed before it wrote its config, when no run had begun.
   const others = names.filter(
     (name) => !isLockFile(name) && !CONFIG_FILES.some((config) => name === `${config}.partial`),
   );
@@ -31,7 +31,7 @@ export function checkNewFolder(path: string): void {
 }
 
 /**
- * Makes a folder and takes its lock. Nothing is written before, and the lock is released when `fill` throws.
+ * Makes a folder and takes its lock before writing anything. Releases the lock when `fill` throws.
  *
  * @param fill writes the first files
  * @throws UsageError when the folder holds anything, can't be written, or another process uses it

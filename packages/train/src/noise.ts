@@ -1,4 +1,4 @@
-/** What the gradient noise scale says of a batch size, for the log and the report. */
+/** What the gradient noise scale says about a batch size, for log and report. */
 import type { OptimizerHistory } from "./run-history.js";
 import { grouped } from "./text.js";
 

@@ -24,7 +24,7 @@ import type { StepOptions } from "./optimizers/options.js";
 import { SCHEDULES } from "./optimizers/rates.js";
 import type { ScheduleName } from "./optimizers/rates.js";
 
-/** Checked options. null stands for a default that depends on the data set or the optimizer. */
+/** Checked options. null means a default that depends on the data set or the optimizer. */
 export interface TrainOptions extends StepOptions {
   readonly model: ModelName;
   /** null for models that have no such option. */
@@ -57,7 +57,7 @@ export type RawOptions = Readonly<Record<string, unknown>>;
 const MAX_SIZE = 2 ** 24;
 const MAX_EPOCHS = 100_000;
 
-/** The fastest of 32, 64, … 1,024: what is between the layers stays in a core's cache. */
+/** The fastest of 32, 64, … 1,024: activations stay in a core's cache. */
 export const DEFAULT_MICRO_BATCH: Readonly<Record<ModelName, number>> = { mlp: 256, lenet: 128 };
 export const DEFAULT_HIDDEN = [300, 100];
 /** LARS, its strongest rival at large batches, and the plainest. */
@@ -155,7 +155,7 @@ export function optionName(name: string): string {
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Two options that say different things, and options that would do nothing. */
+/** Refuses contradictory options, and options without effect. */
 function checkTogether(options: TrainOptions): void {
   const rules = (["maxUnorm", "trustCoefficient", "preset"] as const).filter(
     (name) => options[name] !== null,

@@ -1,4 +1,4 @@
-/** A run as it will be done: the options, completed with what the data set and the optimizers say. */
+/** The plan of a run: the options, completed from the data set and the optimizers. */
 import { fingerprint } from "./data/dataset.js";
 import type { Dataset } from "./data/dataset.js";
 import { heldOutCount } from "./data/held-out.js";
@@ -11,7 +11,7 @@ import type { Setting, StepOptions } from "./optimizers/options.js";
 import type { ScheduleName } from "./optimizers/rates.js";
 import type { TrainOptions } from "./options.js";
 
-/** The largest default: beyond it a few epochs are too few steps. */
+/** The largest default: beyond it, a few epochs have too few steps. */
 const DEFAULT_BATCH_SIZE = 8192;
 /** A data set that is smaller gets this many steps an epoch at least. */
 const MIN_STEPS_PER_EPOCH = 7;
@@ -21,7 +21,7 @@ const MIN_SAMPLES_SEEN = 30_000;
 /** The part of a run in which the rate rises. */
 const WARMUP_PART = 1 / 5;
 
-/** Options whose defaults depend on the data set have theirs. */
+/** Options with the defaults that depend on the data set filled in. */
 export type CompleteOptions = TrainOptions &
   Readonly<Record<"batchSize" | "epochs" | "warmupEpochs", number>>;
 
@@ -36,7 +36,7 @@ export interface Plan {
 /** Rate and clipping of each optimizer. */
 export type Settings = Readonly<Partial<Record<OptimizerName, Setting>>>;
 
-/** A plan, and the settings that are known by now. */
+/** A plan, and the settings known so far. */
 export interface PlannedRun {
   readonly plan: Plan;
   readonly settings: Settings;

@@ -1,9 +1,9 @@
-/** Which process wrote something down, and whether it still runs. */
+/** Identifies a process, and tells whether it still runs. */
 import { execFileSync } from "node:child_process";
 import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 
-/** Where a process runs, and which one it is there. null: this platform doesn't tell. */
+/** A process and where it runs. null: the platform doesn't say. */
 export interface ProcessIdentity {
   readonly pid: number;
   readonly host: string;
@@ -17,7 +17,7 @@ export interface ProcessIdentity {
   readonly started: string | null;
 }
 
-/** "unknown": the process is where this one can't look. */
+/** "unknown": this process can't see the other, for example on another host. */
 export type Fate = "running" | "ended" | "unknown";
 
 export function currentProcess(): ProcessIdentity {
@@ -70,7 +70,7 @@ function startInProc(pid: number): string | null {
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (fields === undefined) return null;
   const [state, started] = [fields[0]!, fields[19] ?? null];
-  // A zombie has ended: only its parent has not asked yet.
+  // A zombie has ended; its parent has only not collected it.
   return state === "Z" || state === "X" ? "ended" : started;
 }
 

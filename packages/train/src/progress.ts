@@ -1,4 +1,4 @@
-/** What a run shows while it goes: a progress bar on a terminal, a line an epoch elsewhere. */
+/** The progress of a run: a bar on a terminal, a line per epoch elsewhere. */
 import { SingleBar } from "cli-progress";
 import { settingText } from "./describe.js";
 import type { EpochMetrics, Metrics, StepMetrics } from "./metrics.js";
@@ -10,7 +10,7 @@ import { bytes, duration, grouped, percent } from "./text.js";
 /** What the bar shows of its line, beside how much is done. */
 interface BarText {
   readonly name: string;
-  /** Versions of the rest, the widest first: the first that fits is shown. */
+  /** Versions of the rest, widest first; the first that fits is shown. */
   readonly fields: readonly string[];
 }
 
@@ -38,7 +38,7 @@ export class ProgressLog {
     this.#bar = process.stdout.isTTY ? createBar() : null;
   }
 
-  /** @param step where the optimizer goes on, 0 for a new one */
+  /** @param step where the optimizer continues, 0 for a new one */
   begin(name: OptimizerName, step: number): void {
     this.#lastEpoch = null;
     this.#clock = { started: performance.now(), steps: 0 };
@@ -59,13 +59,13 @@ export class ProgressLog {
     else this.#showBar(null, { name, fields: [fields.join("  "), outcome] });
   }
 
-  /** Ends an optimizer, with the line that says how good it became. */
+  /** Ends an optimizer with its result line. */
   end(): void {
     this.stop();
     if (this.#lastEpoch !== null) console.log(finalLine(this.#plan, this.#lastEpoch));
   }
 
-  /** Takes the bar away: the terminal is as it was. */
+  /** Removes the bar and restores the terminal. */
   stop(): void {
     this.#bar?.stop();
     process.removeListener("exit", this.#onExit);
@@ -75,7 +75,7 @@ export class ProgressLog {
   #showBar(step: number | null, text: BarText): void {
     if (this.#bar === null) return;
     this.stop();
-    // However the process ends: the bar has hidden the cursor and switched the wrapping of lines off.
+    // The bar hides the cursor and turns line wrapping off; restore both however the process ends.
     process.once("exit", this.#onExit);
     this.#bar.start(step === null ? 0 : this.#totalSteps, step ?? 0, text);
   }

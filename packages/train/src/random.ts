@@ -1,6 +1,6 @@
 /**
- * All randomness of a run, from its seed. Each use has a stream of its own, so that a run that is
- * resumed in epoch 7 shuffles as it would have done without the stop.
+ * All randomness of a run, from its seed. Each use has its own stream, so that a run that is
+ * resumed in epoch 7 shuffles as an uninterrupted one does.
  */
 import { uniformFloat64 } from "pure-rand/distribution/uniformFloat64";
 import { uniformInt } from "pure-rand/distribution/uniformInt";

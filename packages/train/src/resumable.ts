@@ -5,7 +5,7 @@ import { WriteError } from "./errors.js";
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Does some work. A signal ends the process with its conventional exit code (Ctrl-C: 130), and a file that can't be
+ * Runs some work. A signal ends the process with its conventional exit code (Ctrl-C: 130), and a file that can't be
  * written ends the work; both say how to continue.
  *
  * @param command continues the work
@@ -17,7 +17,7 @@ export async function resumable<Result>(
 ): Promise<Result> {
   const toContinue = `continue with: ${command}`;
   const stop = (signal: NodeJS.Signals): void => {
-    // Listeners come in their order: the terminal is as it was, and the folder free, before this line.
+    // Listeners run in order: the terminal is restored and the folder released before this line.
     process.once("exit", () => {
       console.error(`stopped by ${signal}; ${toContinue}`);
     });
@@ -34,7 +34,7 @@ export async function resumable<Result>(
   }
 }
 
-/** A path as a shell takes it. */
+/** A path, quoted for a shell where needed. */
 export function shellWord(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

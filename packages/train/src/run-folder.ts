@@ -37,7 +37,7 @@ export interface SavedRun {
   progress: Progress;
 }
 
-/** What config.json says. */
+/** The content of config.json. */
 export interface SavedConfig {
   options: TrainOptions;
   /** Rates and clipping as they were given, documented or found, whatever the defaults are now. */
@@ -69,9 +69,9 @@ export class RunFolder {
   }
 
   /**
-   * Writes what a run is, again when a search has found a setting.
+   * Writes config.json; called again when a search has found a setting.
    *
-   * @param searches for people: how near the chosen setting's neighbours came; search.json has all trials
+   * @param searches for human readers: scores of the chosen setting's neighbours; search.json has all trials
    */
   writeConfig({ plan, settings }: PlannedRun, searches: readonly RateSearch[] = []): void {
     const { options, model, fingerprint } = plan;
@@ -109,7 +109,7 @@ export class RunFolder {
     return folder;
   }
 
-  /** A run that has ended, in a folder that nobody else knows: nothing is written, not even a lock. */
+  /** Opens a run that has ended for reading only: writes nothing, not even a lock. */
   static ended(path: string): RunFolder {
     return new RunFolder(path, null);
   }
@@ -143,7 +143,7 @@ export class RunFolder {
     return join(this.path, "checkpoints");
   }
 
-  /** @throws UsageError when config.json is none of ours, or an option in it is wrong */
+  /** @throws UsageError when config.json has another format, or a wrong option */
   readConfig(): SavedConfig {
     const config = readConfigFile(this.configFile, { format: FORMAT, version: VERSION });
     const fingerprint = checkText(`${this.configFile}: fingerprint`, config.fingerprint);

@@ -133,7 +133,7 @@ export class RunHistory {
     return created;
   }
 
-  /** Those that could not go on, in the order in which they failed. */
+  /** Optimizers that failed, in the order in which they did. */
   get failures(): FailureMetrics[] {
     return [...this.#optimizers.values()].flatMap(({ failure }) =>
       failure === null ? [] : [failure],

@@ -1,4 +1,4 @@
-/** Numbers as logs, tables and reports show them. */
+/** Formats numbers for logs, tables and reports. */
 
 export function percent(part: number): string {
   return `${(100 * part).toFixed(2)} %`;
@@ -24,7 +24,7 @@ export function grouped(value: number): string {
   return WHOLE.format(Math.round(value));
 }
 
-/** How many letters must be added, removed or replaced to make one word of another. */
+/** Levenshtein distance: letters to add, remove or replace to turn one word into another. */
 export function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 0; i < from.length; i++) {

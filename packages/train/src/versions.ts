@@ -1,4 +1,4 @@
-/** Versions of what computes: results belong to them. */
+/** Versions of the software that computes the results. */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -15,7 +15,7 @@ function versionOf(name: string): string {
   return versionAbove(createRequire(import.meta.url).resolve(name), name);
 }
 
-/** A package need not export its package.json: it is looked for above one of its files. */
+/** Looks for package.json above one of the package's files, because a package need not export it. */
 function versionAbove(file: string, name: string): string {
   const folder = dirname(file);
   const manifest = join(folder, "package.json");

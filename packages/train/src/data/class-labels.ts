@@ -1,7 +1,7 @@
 /** The column of classes: texts become codes while a table is read. */
 import { UsageError } from "../errors.js";
 
-/** Above this a column is hardly a class. */
+/** A column with more values is hardly one of classes. */
 const MAX_CLASSES = 1000;
 /** Numbers have several spellings, such as 1 and 1.0. */
 const MAX_SPELLINGS = 4 * MAX_CLASSES;
@@ -39,7 +39,7 @@ export class ClassLabels {
           `${this.#file}, line ${line}: expected a class in ${this.#column}, got ""`,
         );
       }
-      // A part of a long line would keep all of it in memory.
+      // A substring would keep its whole line in memory, so copy it.
       const own = Buffer.from(text).toString();
       if (code < MAX_SPELLINGS) this.#spellings.push({ text: own, line });
       else throw this.#tooMany(`more than ${MAX_SPELLINGS}`);

@@ -14,10 +14,10 @@ import { tableRows } from "./table-rows.js";
 import type { Row } from "./table-rows.js";
 import { TableValues } from "./table-values.js";
 
-/** Of the rows of a class, every fifth goes to the test set. */
+/** Every fifth row of a class goes to the test set. */
 const HELD_OUT_EVERY = 5;
 
-/** What stands for a missing value, in lower case. */
+/** Spellings of a missing value, in lower case. */
 const MISSING_TEXTS = new Set(["", "?", "na", "n/a", "nan", "null"]);
 
 const MAX_FLOAT32 = (2 - 2 ** -23) * 2 ** 127;
@@ -87,7 +87,7 @@ function readTable(source: CsvSource): {
   return { columns, values: reader.values, labels: reader.labels };
 }
 
-/** Takes rows into memory, and refuses those that are wrong. */
+/** Stores rows, and refuses wrong ones. */
 class RowReader {
   readonly values: TableValues;
   readonly labels: ClassLabels;

@@ -1,4 +1,4 @@
-/** A data set in memory that worker threads share, however it was stored. */
+/** A data set in memory that worker threads share. */
 import { createHash } from "node:crypto";
 
 /** Samples and their classes. */
@@ -9,7 +9,7 @@ export interface Samples {
   readonly labels: Uint16Array;
 }
 
-/** A training part and a test part, with what a model must know of them. */
+/** A training set and a test set, with their shape and statistics. */
 export interface Dataset {
   readonly name: string;
   /** Height and width of an image, or the number of columns of a table. */
@@ -32,7 +32,7 @@ export function rowsUpTo(count: number): Int32Array<ArrayBuffer> {
   return Int32Array.from({ length: count }, (_, row) => row);
 }
 
-/** An array in memory that worker threads see without a copy. */
+/** An array in shared memory: worker threads see it without a copy. */
 export function sharedFloat32(length: number): Float32Array<SharedArrayBuffer> {
   return new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
 }
@@ -45,7 +45,7 @@ export function sharedInt32(length: number): Int32Array<SharedArrayBuffer> {
   return new Int32Array(new SharedArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT));
 }
 
-/** Tells data sets apart: a run is resumed on the data that it was started with. */
+/** A hash of the data, so that a run resumes on the data it started with. */
 export function fingerprint(dataset: Dataset): string {
   const hash = createHash("sha256");
   hash.update(JSON.stringify([dataset.featureShape, dataset.classes, dataset.mean, dataset.scale]));

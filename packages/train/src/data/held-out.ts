@@ -1,12 +1,12 @@
-/** The part of the training set that rates are chosen by. */
+/** The held-out part of the training set, on which rates are chosen. */
 import { Random, STREAMS } from "../random.js";
 import { rowsUpTo } from "./dataset.js";
 
 const PART = 1 / 10;
-/** A small set gives up more, up to a fifth: scores of few samples say little. */
+/** Small sets hold out more, up to a fifth: scores on few samples say little. */
 const SMALL_PART = 1 / 5;
 const FEWEST = 500;
-/** Accuracies of so many are right to a quarter of a point at 97 %. */
+/** With this many samples, an accuracy near 97 % has a standard error of a quarter of a point. */
 const MOST = 5000;
 
 /** Splits the rows of a training set, by a seed. */

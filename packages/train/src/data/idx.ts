@@ -17,7 +17,7 @@ const LABELS_MAGIC = 0x00000801;
 
 /** A file that is larger than this, packed or unpacked, is refused: 2 GiB. */
 const MAX_BYTES = 2 ** 31;
-/** Of a packed file, what surely has the header: names and comments may come before it. */
+/** Enough of a packed file to contain the header, after gzip's names and comments. */
 const PACKED_START = 4096;
 
 interface Idx {
@@ -69,7 +69,7 @@ function readPart(folder: string, part: string): { sizes: number[]; samples: Sam
   return { sizes: images.sizes, samples: { features, labels: classes } };
 }
 
-/** Both spellings that are about: train-images-idx3-ubyte and train-images.idx3-ubyte. */
+/** Both spellings in use: train-images-idx3-ubyte and train-images.idx3-ubyte. */
 function find(folder: string, part: string, kind: string): string {
   const names = [`${part}-${kind}`, `${part}.${kind}`].flatMap((name) => [name, `${name}.gz`]);
   const found = names.map((name) => join(folder, name)).find((file) => existsSync(file));
@@ -130,7 +130,7 @@ function hexadecimal(value: number): string {
   return `0x${value.toString(16).padStart(8, "0")}`;
 }
 
-/** The header of a packed file. Deflate makes at most 1,032 bytes of one: what this unpacks is small. */
+/** The header of a packed file. Deflate expands at most 1,032-fold, so the unpacked start is small. */
 function unpackStart(file: string, bytes: Uint8Array): Uint8Array {
   try {
     return gunzipSync(bytes.subarray(0, PACKED_START), { finishFlush: constants.Z_SYNC_FLUSH });

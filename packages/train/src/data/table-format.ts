@@ -1,4 +1,4 @@
-/** How a table is written, as the options say it. */
+/** The format of a table, from the options. */
 import { UsageError } from "../errors.js";
 
 /** What to do with empty cells, NA and ?. */
@@ -15,7 +15,7 @@ export interface TableFormat {
 
 export const DEFAULT_FORMAT: TableFormat = { delimiter: ",", header: true, missing: "refuse" };
 
-/** Letters, digits, spaces, quotes and what numbers are written with would cut cells apart. */
+/** Letters, digits, spaces, quotes and the characters of numbers can't be delimiters: they occur in cells. */
 const NO_DELIMITER = /[\p{L}\p{N}\p{M}"+\-._\r\n\f\v \0\ufeff]/u;
 
 /** @throws UsageError for everything but one character, or the word tab */

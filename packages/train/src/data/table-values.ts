@@ -37,7 +37,7 @@ export class TableValues {
     return this.chunkOf(row).subarray(start, start + this.columns);
   }
 
-  /** What holds a row, from {@link startOf} on. A view for each row would take longer than its sums. */
+  /** The chunk that holds a row, which begins at {@link startOf}. Creating a view for each row would take longer than its sums. */
   chunkOf(row: number): Float64Array {
     return this.#chunks[Math.floor(row / this.#rowsPerChunk)]!;
   }

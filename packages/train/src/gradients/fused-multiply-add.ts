@@ -10,7 +10,7 @@ import { setFlagsFromString } from "node:v8";
 /** A module of one function, which is f32x4.relaxed_madd. */
 const PROBE = "0061736d0100000001080160037b7b7b017b030201000a0d010b00200020012002fd85020b";
 
-/** Call before the first worker thread is started: flags are the process's. */
+/** Call this before the first worker thread starts: engine flags apply to the whole process. */
 export function enableFusedMultiplyAdd(): void {
   if (!WebAssembly.validate(Buffer.from(PROBE, "hex"))) {
     setFlagsFromString("--experimental-wasm-relaxed-simd");

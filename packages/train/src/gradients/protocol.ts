@@ -1,4 +1,4 @@
-/** What the training thread and a gradient worker say to each other, and the memory that they share. */
+/** Messages between the training thread and a gradient worker, and the memory they share. */
 import type { Dataset } from "../data/dataset.js";
 import type { Evaluation, NetworkOptions } from "../models/model.js";
 

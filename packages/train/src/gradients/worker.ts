@@ -11,11 +11,11 @@ const setup = workerData as WorkerSetup;
 const port = parentPort!;
 const lanes = new Map<number, LaneArrays>();
 let network: Network | null = null;
-/** Whose weights the network has. */
+/** Which lane's weights are loaded, in which version. */
 let loaded = { lane: -1, weightsVersion: -1 };
 
 async function createOnWasm(): Promise<Network> {
-  // Only this device: the others look for browsers and GPUs.
+  // Initialise this device only: the others look for browsers and GPUs.
   await init("wasm");
   defaultDevice("wasm");
   return createNetwork(setup.network);

@@ -107,7 +107,7 @@ export function gradientsOfLines(
 
 /**
  * The kernel's gradient, [channels, patch size up to a multiple of 4]: with 152 columns the products take 4
- * ms, with 150 they take 9. What the columns beyond the patch size hold is of no use.
+ * ms, with 150 they take 9. Columns beyond the patch size are meaningless.
  */
 export function kernelGradient(
   gradients: np.Array[],

@@ -29,7 +29,7 @@ import type { Batch, Evaluation, Network, NetworkOptions } from "./model.js";
 import { parametersOf } from "./parameters.js";
 import { BorderedImages, Patches, patchRows } from "./patches.js";
 
-/** What a convolution is read from and what it gives, for the way back. */
+/** Inputs and results of a convolution, kept for the backward pass. */
 interface Convolved {
   patches: np.Array;
   lines: np.Array[];

@@ -22,7 +22,7 @@ export interface ParameterSpec {
   readonly fanIn: number;
 }
 
-/** Samples that a network is given: which rows of a data set. */
+/** A batch: rows of a data set. */
 export interface Batch {
   readonly samples: Samples;
   readonly rows: Int32Array;
@@ -36,7 +36,7 @@ export interface Score {
   readonly correct: number;
 }
 
-/** The score of a batch, sample by sample too. */
+/** The score of a batch, with each sample's prediction. */
 export interface Evaluation extends Score {
   /** The most probable class of each sample, in the order of the batch. */
   readonly predictions: Uint16Array;
@@ -44,14 +44,14 @@ export interface Evaluation extends Score {
 
 /** A model on a device. Batches have `batchRows` samples at most. */
 export interface Network {
-  /** The weights that count until the next call. */
+  /** Sets the weights. */
   setWeights(weights: readonly Float32Array[]): void;
   /** Writes the gradient of the summed loss for each parameter. */
   gradients(batch: Batch, gradients: readonly Float32Array[]): Evaluation;
   evaluate(batch: Batch): Evaluation;
 }
 
-/** What a network is made for. */
+/** What a network is created for. */
 export interface NetworkOptions {
   readonly config: ModelConfig;
   readonly batchRows: number;

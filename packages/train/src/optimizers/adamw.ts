@@ -12,7 +12,7 @@ import type { StepOptimizer } from "./step-optimizer.js";
 export interface AdamWOptions {
   readonly lr: (step: number) => number;
   readonly beta1: number;
-  /** Of matrices; other parameters have none. */
+  /** For matrices; other parameters have none. */
   readonly weightDecay: number;
   readonly maxGradNorm: number | null;
 }

@@ -1,4 +1,4 @@
-/** Makes the optimizer that a name stands for. */
+/** Creates optimizers by name. */
 import type { Parameter } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
 import { optimizerFor } from "layerwise/jax";
@@ -10,7 +10,7 @@ import { adamwOptions, larsOptions } from "./options.js";
 import type { StepOptions } from "./options.js";
 import type { StepOptimizer } from "./step-optimizer.js";
 
-/** Everything that an optimizer is made of. */
+/** Everything needed to create an optimizer. */
 export interface OptimizerOptions {
   readonly step: StepOptions;
   readonly lr: (step: number) => number;

@@ -1,11 +1,11 @@
 /** The optimizers that are compared, by name. */
 
-/** What makes the step. `lars` and `lars32bit` are the same run; both names are bitsandbytes'. */
+/** Update rules. `lars` and `lars32bit` give the same run; both names are bitsandbytes'. */
 export const RULES = ["sgd", "sgd-nesterov", "adamw", "lars", "lars8bit", "lars32bit"] as const;
 
 export type Rule = (typeof RULES)[number];
 
-/** Follows the rule of an optimizer whose gradients are limited to a norm that is found with its rate. */
+/** Suffix of an optimizer whose gradient norm is limited; the limit is searched with the rate. */
 const CLIPPED = "+clip";
 
 export type OptimizerName = Rule | `${Rule}${typeof CLIPPED}`;

@@ -1,4 +1,4 @@
-/** From a run's options to those of an optimizer. */
+/** Translates a run's options into those of an optimizer. */
 import { presets } from "layerwise";
 import type { LARSOptions } from "layerwise";
 import { ruleOf } from "./names.js";
@@ -8,7 +8,7 @@ export const PRESETS = Object.keys(presets) as PresetName[];
 
 export type PresetName = keyof typeof presets;
 
-/** What makes a step, beside rate and clipping. null: the preset's value, else the trainer's. */
+/** Options of a step beside rate and clipping. null: the preset's value, else the trainer's. */
 export interface StepOptions {
   readonly momentum: number | null;
   readonly nesterov: boolean;
@@ -75,7 +75,7 @@ function ruleOptions(
   return { lr, trustRatio: { rule: "scale-gradient", coefficient } };
 }
 
-/** Only what was asked for: the rest is the preset's or the trainer's. */
+/** Only the given options: the rest comes from the preset or the trainer. */
 function explicitOptions(step: StepOptions): Partial<LARSOptions> {
   const { momentum, nesterov, weightDecay, percentileClipping } = step;
   return {

@@ -1,11 +1,11 @@
-/** How the learning rate goes over a run. */
+/** The course of the learning rate over a run. */
 import { schedules } from "layerwise";
 
 export const SCHEDULES = ["constant", "polynomial", "cosine", "multi-step"] as const;
 
 export type ScheduleName = (typeof SCHEDULES)[number];
 
-/** Where in its run the rate rises and falls. */
+/** When the rate rises and falls. */
 export interface RateOptions {
   readonly schedule: ScheduleName;
   readonly warmupSteps: number;

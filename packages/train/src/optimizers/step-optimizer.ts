@@ -1,9 +1,9 @@
-/** What training needs of an optimizer, whoever made it. */
+/** What training needs of an optimizer. */
 import type { StepReport } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
 
 export interface StepOptimizer {
-  /** Bytes that it keeps beside the weights. */
+  /** Bytes of state. */
   readonly stateBytes: number;
   /**
    * Makes one step with the gradients that the parameters have.
@@ -12,10 +12,10 @@ export interface StepOptimizer {
    * @throws NonFiniteGradientError for a gradient that is not finite; nothing was written then
    */
   step(gradScale: number): StepReport;
-  /** All that is needed to go on, beside the weights. */
+  /** The state needed to continue; the weights are saved separately. */
   save(): Checkpoint;
   /** @throws TypeError or RangeError when the state is of other layers */
   restore(saved: Checkpoint): void;
-  /** Gives the state's memory back. */
+  /** Frees the state. */
   dispose(): void;
 }

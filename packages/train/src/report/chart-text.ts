@@ -1,4 +1,4 @@
-/** Charts in words, for those who can't see them. */
+/** Text alternatives of charts. */
 import type { Chart, ChartSeries } from "./chart.js";
 import { shortNumber } from "./ticks.js";
 

@@ -1,4 +1,4 @@
-/** Charts as data: what the page draws, and all that it knows. */
+/** Charts as data: everything the page draws from. */
 
 /** A colour of the page's style: each has a light and a dark value. */
 export type Color = `optimizer-${number}` | `layer-${number}` | "reference";
@@ -25,7 +25,7 @@ export interface ChartSeries {
 
 export interface Chart {
   readonly title: string;
-  /** Of y; stands beside the title. */
+  /** Unit of y, shown beside the title. */
   readonly unit: string;
   readonly xLabel: string;
   /** Ascending. */
@@ -34,7 +34,7 @@ export interface Chart {
   /** Logarithmic axes; values must be > 0 or null. */
   readonly logX?: boolean;
   readonly logY?: boolean;
-  /** The only places that are marked on the x axis. */
+  /** If given, the only ticks of the x axis. */
   readonly xTicks?: readonly number[];
   /** Charts with the same key share their cursor. */
   readonly cursor?: string;

@@ -59,7 +59,7 @@ function nameOf(classes: readonly string[], index: number): string {
   return classes[index] ?? `class ${index}`;
 }
 
-/** The class that is hardest, and what it is taken for. */
+/** The hardest class, and its most frequent wrong prediction. */
 function findingOf({ name, confusion }: Classified, classes: readonly string[]): string {
   const [worst] = confusion.classes
     .filter(({ samples }) => samples > 0)
@@ -117,7 +117,7 @@ function accuracyCell(
 }
 
 function className(text: string): string {
-  // By code points: half a surrogate pair would not be text.
+  // By code points, which never split a surrogate pair.
   const letters = Array.from(text);
   if (letters.length <= MAX_NAME) return escapeHtml(text);
   return `<span title="${escapeHtml(text)}">${escapeHtml(letters.slice(0, MAX_NAME - 1).join(""))}…</span>`;
@@ -150,8 +150,8 @@ function matrix({ name, confusion }: Classified, classes: readonly string[]): st
 }
 
 /**
- * A cell whose colour is the stronger, the more of its row it has. Mistakes are rare beside right answers:
- * of them the root is shown, as a part of the most frequent.
+ * A cell whose colour grows with its share of the row. Mistakes are rare beside right answers, so their square
+ * root is shown, relative to the most frequent.
  */
 function matrixCell(
   samples: number,

@@ -6,15 +6,15 @@ import type { Chart, ChartSeries, Section } from "./chart.js";
 import { STYLE } from "./style.js";
 
 export interface Page {
-  /** What the page is of, in a few words. */
+  /** The subject of the page, in a few words. */
   subject: string;
-  /** What came out, in one sentence. */
+  /** The result, in one sentence. */
   heading: string;
-  /** How it came about. */
+  /** The setting of the run. */
   facts: string;
-  /** Texts, for what went wrong. */
+  /** Warnings. */
   failures: readonly string[];
-  /** Texts, for what readers would ask. */
+  /** Notes. */
   notes: readonly string[];
   /** HTML above the sections. */
   summary: string;
@@ -24,7 +24,7 @@ export interface Page {
 }
 
 export interface HtmlTable {
-  /** What the table is of, for those who can't see it. */
+  /** Accessible name of the table. */
   label: string;
   /** Cells are HTML. Empty for a table without headings of columns. The first cell of a row is its heading. */
   head: readonly string[];
@@ -131,7 +131,7 @@ function compact(chart: Chart): Chart {
   return { ...chart, series };
 }
 
-/** A script ends at the first "</script", in a text of its data too. */
+/** Escapes "</script", which would end the script even inside its data. */
 function scriptSafe(json: string): string {
   return json.replaceAll("<", "\\u003c");
 }
@@ -141,7 +141,7 @@ function uPlotFile(name: string): string {
   return readFileSync(require.resolve(`uplot/dist/${name}`), "utf8");
 }
 
-/** The compiled scripts as one module: between scripts inside a page there are no imports. */
+/** The compiled scripts as one module: embedded scripts can't import each other. */
 function pageScript(): string {
   return ["./ticks.js", "./page.js"]
     .map((name) => readFileSync(new URL(name, import.meta.url), "utf8"))

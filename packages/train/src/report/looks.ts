@@ -3,7 +3,7 @@ import type { OptimizerName } from "../optimizers/names.js";
 import type { ChartSeries } from "./chart.js";
 import { MARKERS } from "./chart.js";
 
-/** Places in the palette, which the style has by number. Those that are compared most differ most. */
+/** Palette indices. Optimizers that are compared most often differ most. */
 const PLACES: Readonly<Record<OptimizerName, number>> = {
   lars8bit: 0,
   sgd: 1,

@@ -1,4 +1,4 @@
-/** The section on how large a batch is worth it. */
+/** The section on the useful batch size. */
 import type { NoiseMetrics } from "../metrics.js";
 import { noiseSentence, noiseSummary } from "../noise.js";
 import type { Plan } from "../plan.js";

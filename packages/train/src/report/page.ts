@@ -5,7 +5,7 @@ import { logTicks, shortNumber } from "./ticks.js";
 
 declare global {
   interface Window {
-    /** uPlot's own bundle, which the page holds above this script. */
+    /** uPlot's own bundle, which the page embeds above this script. */
     uPlot: typeof uPlot;
   }
 }
@@ -13,21 +13,21 @@ declare global {
 const HEIGHT = 230;
 const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const DASH = [7, 5];
-/** Of a line 2 pixels wide. */
+/** Marker size for a line 2 pixels wide. */
 const MARKER_SIZE = 4;
 const PICK_SIZE = 8;
 const RANGE_DISTANCE = 5;
 /** Lines of more points than this have markers at a few places only. */
 const MAX_MARKED = 20;
 const MARKERS_ON_LINE = 8;
-/** Labels on the x axis that are closer would run into each other. */
+/** Smallest distance of labels on the x axis; closer ones overlap. */
 const LABEL_GAP = 14;
 /** Rows of a chart's table; the numbers between them are in metrics.jsonl. */
 const MAX_ROWS = 60;
 
 const WHOLE_STEPS = [1, 10, 100, 1e3, 1e4, 1e5, 1e6].flatMap((unit) => [unit, 2 * unit, 5 * unit]);
 
-/** A variable of the page's style, in the colours that are on now. */
+/** A variable of the page's style, in the current colour scheme. */
 function styled(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
@@ -120,7 +120,7 @@ function optionsOf(chart: Chart, width: number): uPlot.Options {
       },
       {
         ...axis,
-        // Before the first layout there are no texts.
+        // Before the first layout there are no labels.
         size: (_, texts: (string | null)[] | null) =>
           18 + 7 * Math.max(2, ...(texts ?? []).map((label) => label?.length ?? 0)),
         space: 34,
@@ -162,7 +162,7 @@ function seriesOf({
   };
 }
 
-/** Ticks of our own: uPlot labels powers of ten alone, of which a chart may have none. */
+/** Own ticks: uPlot labels only powers of ten, and a chart may show none. */
 function logAxis(ticks?: readonly number[]): Partial<uPlot.Axis> {
   return {
     splits: (_, __, min, max) =>
@@ -194,7 +194,7 @@ function linearRangeOf(chart: Chart): uPlot.Scale.Range {
     const [low, high] = [Math.min(...all), Math.max(...all)];
     const space = 0.08 * (high - low) || 0.05 * Math.abs(high) || 1;
     const top = high + space;
-    // Less than nothing, or more than all, would be space for values that can't be.
+    // Below 0 % or above 100 % there are no values, so the axis ends there.
     return [
       low >= 0 ? Math.max(0, low - space) : low - space,
       isPercent ? Math.min(top, 101) : top,
@@ -209,7 +209,7 @@ function extremesOf({ series }: Chart): number[] {
   );
 }
 
-/** Leaves out labels that would run into the one before. */
+/** Leaves out labels that would overlap the previous one. */
 function dropCrowded(plot: uPlot, places: number[]): (number | null)[] {
   let end = -Infinity;
   return places.map((place) => {
@@ -255,7 +255,7 @@ function drawMarks(plot: uPlot, index: number, series: ChartSeries): void {
   ctx.restore();
 }
 
-/** Every point of a short line; of a long one a few, at other places for each series. */
+/** Every point of a short line; a few of a long one, at different positions for each series. */
 function markedPlaces(
   plot: uPlot,
   index: number,
@@ -274,7 +274,7 @@ function markedPlaces(
   });
 }
 
-/** Markers of wide lines are large, and seen under those of narrow lines. */
+/** Wide lines have large markers, which stay visible under those of narrow lines. */
 function markerSize({ width = 2 }: ChartSeries): number {
   return MARKER_SIZE + 0.6 * (width - 2);
 }
@@ -327,7 +327,7 @@ const MARKER_PATHS: Readonly<Record<Marker, string>> = {
   plus: "M-.4 -1.3H.4V-.4H1.3V.4H.4V1.3H-.4V.4H-1.3V-.4H-.4Z",
 };
 
-/** A line of the legend, which turns its series on and off. */
+/** A legend entry, which shows or hides its series. */
 interface LegendItem {
   element: HTMLElement;
   show(value: string): void;
@@ -357,7 +357,7 @@ function legendItem(series: ChartSeries, onToggle: (show: boolean) => void): Leg
   };
 }
 
-/** How a series is drawn, as a small picture. */
+/** A small picture of how a series is drawn. */
 function lineSample(series: ChartSeries): SVGElement {
   const { color, width = 2, dashed = false, marker, isPick = false } = series;
   const make = (name: string, attributes: Record<string, string>): SVGElement => {
@@ -393,7 +393,7 @@ function lineSample(series: ChartSeries): SVGElement {
   return svg;
 }
 
-/** What a chart shows, as a sentence and a table. */
+/** The chart as a sentence and a table. */
 function dataTable(chart: Chart): HTMLElement[] {
   const sentence = document.createElement("p");
   const count = chart.x.length;
@@ -444,7 +444,7 @@ const redraw = [...document.querySelectorAll("figure")].map((figure, index) => {
 const redrawAll = (): void => {
   for (const again of redraw) again();
 };
-// Canvases keep the colours that they were drawn with.
+// A canvas keeps the colours it was drawn with, so it is drawn again.
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 matchMedia("print").addEventListener("change", redrawAll);
 document.documentElement.dataset.drawn = String(charts.length);

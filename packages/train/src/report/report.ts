@@ -1,4 +1,4 @@
-/** report.html: one file that opens without a network, with everything that a run showed. */
+/** report.html: one file with the whole run, which opens without a network. */
 import type { Dataset } from "../data/dataset.js";
 import { settingText } from "../describe.js";
 import { writeAtomically } from "../files.js";
@@ -65,7 +65,7 @@ function trainingSections(
   ];
 }
 
-/** What came out, best first. */
+/** The results, best first. */
 function headingOf({ options }: Plan, runs: readonly OptimizerHistory[]): string {
   const results = runs
     .flatMap(({ name, lastEpoch }) => (lastEpoch === null ? [] : [{ name, ...lastEpoch }]))
@@ -103,7 +103,7 @@ function heldOutNote({ options }: Plan): string[] {
     : [];
 }
 
-/** Names of optimizers that did the same, whose lines lie on each other. */
+/** Names of optimizers with identical runs, whose lines coincide. */
 function identicalRuns(runs: readonly OptimizerHistory[]): string[] {
   const groups = new Map<string, string[]>();
   for (const { name, digest } of runs) groups.set(digest, [...(groups.get(digest) ?? []), name]);

@@ -60,7 +60,7 @@ function searchChart(search: RateSearch): Chart {
   const lines = groups.map((group, index) => ({
     ...group,
     ...layerLook(index, groups.length),
-    // A threshold that clips nothing gives the line of no threshold.
+    // A threshold that clips nothing has the same line as no threshold.
     width: widthOf(index, groups.length),
   }));
   return {

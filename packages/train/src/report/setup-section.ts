@@ -1,4 +1,4 @@
-/** The section on what made the run: options, data, versions and machine. */
+/** The section on the setup: options, data, versions and machine. */
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { featureCount } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
@@ -39,7 +39,7 @@ export function textTable(label: string, rows: readonly (readonly string[])[]): 
   return `<h3>${escapeHtml(label)}</h3><div class="texts">${htmlTable({ label, head: [], rows })}</div>`;
 }
 
-/** What an option means where it has no value of its own. */
+/** The meaning of an option's default. */
 function unsetText({ plan: { options }, settings }: PlannedRun, name: string): string {
   const ofPreset = options.preset === null ? null : `the preset’s (${options.preset})`;
   switch (name) {

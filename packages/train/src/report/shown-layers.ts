@@ -2,7 +2,7 @@
 import type { ModelConfig } from "../models/model.js";
 import { parametersOf } from "../models/parameters.js";
 
-/** More lines can't be told apart. */
+/** Readers can't tell more lines apart. */
 const MAX_LAYERS = 8;
 
 /** Names of the kernels that charts show: of more than 8, the first, the last and evenly spread ones. */

@@ -1,10 +1,10 @@
-/** Places and texts on axes. The page has this script inside. */
+/** Positions and labels of axis ticks. The page embeds this script. */
 
 /** More labels are too close to each other on a chart 200 pixels high. */
 const MAX_TICKS = 7;
 
 /**
- * Round places on a logarithmic axis: powers of ten, with 2 and 5 between them where these are few, and
+ * Round positions on a logarithmic axis: powers of ten, with 2 and 5 between them where these are few, and
  * evenly spaced numbers where less than a decade is shown. At least two wherever max is above min.
  */
 export function logTicks(min: number, max: number): number[] {
@@ -32,13 +32,13 @@ function linearTicks(min: number, max: number): number[] {
   const step = factor * 10 ** power;
   const ticks: number[] = [];
   for (let count = Math.ceil(min / step); count * step <= max; count++) {
-    // Without the rounding error of the product.
+    // Removes the product's rounding error.
     ticks.push(Number((count * step).toPrecision(12)));
   }
   return ticks.filter((tick) => tick >= min && tick <= max);
 }
 
-/** Made once: toLocaleString makes one for every number, which takes longer than an epoch of a small table. */
+/** Made once: toLocaleString makes a formatter for every number, which takes longer than an epoch of a small table. */
 const FORMAT = new Intl.NumberFormat("en-US", { maximumFractionDigits: 8 });
 
 /** A number in four digits: 1,235, 0.01235, 1.2e-5. */

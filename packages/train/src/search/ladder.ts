@@ -23,7 +23,7 @@ export interface Place {
 
 /** A ladder: settings by their places, and where the search begins. */
 export interface Ladder {
-  /** Every optimizer's has as many. */
+  /** The same number for every optimizer. */
   readonly places: readonly Place[];
   /** The places beside one: above and below in each direction that is searched. */
   neighbours(place: Place, distance: number): Place[];
@@ -36,8 +36,8 @@ const CLIPPED_RATES = 3;
 const LIMITS = 3;
 
 /**
- * The lowest rates. Each ladder spans more than two orders of magnitude around what is usual, whatever the data:
- * the search goes on beyond its ends.
+ * The lowest rates. Each ladder spans more than two orders of magnitude around the usual rates, whatever the data;
+ * the search extends beyond its ends.
  */
 const LOWEST_SGD_RATE = 0.008;
 const LOWEST_ADAMW_RATE = 1e-4;

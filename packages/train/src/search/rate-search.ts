@@ -1,6 +1,6 @@
 /**
- * The search: successive halving. Short runs of many settings, longer runs of the best, and at last the best one
- * against its neighbours. Nothing here trains: {@link searchSetting} is given a function that does.
+ * The search: successive halving. Short runs of many settings, longer runs of the best, and finally the best one
+ * against its neighbours. This file trains nothing: {@link searchSetting} takes a function that does.
  *
  * Source: Jamieson and Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization".
  */
@@ -55,7 +55,7 @@ interface Tried {
 /**
  * Finds a setting, with the same number of trials for every optimizer, extensions apart.
  *
- * @param heldOut samples that scores are of, which tell how far two accuracies must lie apart to differ
+ * @param heldOut samples behind each score, which determine when two accuracies differ
  * @returns null when every trial diverged
  */
 export async function searchSetting(
@@ -176,7 +176,7 @@ function byAccuracy(tried: readonly Tried[]): Tried[] {
     .toSorted((a, b) => b.trial.accuracy! - a.trial.accuracy!);
 }
 
-/** The first that is not next to a rate that diverged, where there is one: whole batches and other seeds go less far. */
+/** The first that is not next to a rate that diverged, if any: whole batches and other seeds tolerate less. */
 function safest(candidates: readonly Tried[], trials: readonly Trial[]): Trial | undefined {
   const isSafe = ({ lr, maxGradNorm }: Trial): boolean =>
     !trials.some(

@@ -1,5 +1,6 @@
-/** search.json: the trials of a run's searches, so that a search that was stopped goes on. */
-import { checkChoice, checkInteger, checkNumber, checkObject, parseObject } from "../check.js";
+/** search.json: the trials of a run's searches, so that a stopped search continues. */
+import { checkChoice, checkInteger, checkNumber, checkObject } from "../check.js";
+import { parseConfig } from "../config-file.js";
 import { UsageError } from "../errors.js";
 import { readIfThere, writeAtomically } from "../files.js";
 import { OPTIMIZERS } from "../optimizers/names.js";
@@ -14,7 +15,7 @@ const MAX_BYTES = 2 ** 24;
 
 /** A search as far as it has come. */
 export interface SavedSearch extends Omit<RateSearch, "chosen"> {
-  /** null: it goes on, or every trial diverged. */
+  /** null: the search is not done, or every trial diverged. */
   readonly chosen: Setting | null;
   readonly done: boolean;
 }
@@ -28,11 +29,9 @@ export class SearchFile {
     this.#file = file;
     const bytes = readIfThere(file, MAX_BYTES);
     if (bytes === null) return;
-    const saved = parseObject(file, bytes.toString());
-    if (saved.format !== FORMAT || saved.version !== VERSION || !Array.isArray(saved.searches)) {
-      throw new UsageError(`${file}: expected ${FORMAT}, version ${VERSION}, got something else`);
-    }
-    for (const search of saved.searches.map((value) => checkedSearch(file, value))) {
+    const { searches } = parseConfig(file, bytes, { format: FORMAT, version: VERSION });
+    if (!Array.isArray(searches)) throw new UsageError(`${file}: searches: expected a list`);
+    for (const search of searches.map((value) => checkedSearch(file, value))) {
       this.#searches.set(search.optimizer, search);
     }
   }

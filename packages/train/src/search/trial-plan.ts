@@ -1,10 +1,10 @@
-/** Short runs of the same schedule: what a trial trains. */
+/** The plan of a trial: the same schedule, shortened. */
 import type { TrainingPlan } from "../plan.js";
 
 /**
- * Batches are thinned to this many samples. Large batches have few steps, and how far a rate can go shows only in
- * as many: a batch of fewer samples says nearly the same about its direction, for a part of the work. Below it, noise
- * takes over, and a trial makes fewer steps.
+ * Batches are thinned to this many samples. A run with large batches has few steps, and the highest stable rate
+ * shows only over as many steps. A thinner batch has nearly the same direction for a part of the work. Below this
+ * size noise dominates, and a trial makes fewer steps instead.
  */
 const THINNEST_BATCH = 256;
 

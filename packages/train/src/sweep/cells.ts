@@ -18,7 +18,7 @@ export interface Cell {
   readonly holdOut: boolean;
 }
 
-/** What came out. A cell that diverged has no accuracy, and no rate where it had to search one. */
+/** The result of a cell. One that diverged has no accuracy, and no rate if it had to search one. */
 export interface CellResult extends Omit<Cell, "lr"> {
   readonly lr: number | null;
   /** Whether the cell searched its rate. */

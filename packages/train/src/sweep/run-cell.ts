@@ -31,14 +31,14 @@ export async function runCell(
     const result = code === 0 || code === 1 ? readResult(cell, path) : null;
     if (result !== null && result.diverged === (code === 1)) return result;
   } catch (error) {
-    // What a run leaves that could not write its files is no reason to end the other cells.
+    // Damaged files of one cell must not end the others.
     if (!(error instanceof UsageError)) throw error;
     end.push(error.message);
   }
   return end.filter((text) => text !== "").join(": ");
 }
 
-/** What a run has written down; null when it has no end. Nothing is written: the disk may be full. */
+/** The result in a cell's files; null when the run has no end. Writes nothing: the disk may be full. */
 export function readResult(cell: Cell, path: string): CellResult | null {
   const folder = RunFolder.ended(path);
   const history = historyOf(readMetrics(folder.metricsFile), []).of(cell.optimizer);

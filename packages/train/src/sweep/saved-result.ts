@@ -5,7 +5,7 @@ import { OPTIMIZERS } from "../optimizers/names.js";
 import { checkedTrial } from "../search/search-file.js";
 import type { CellResult } from "./cells.js";
 
-/** @throws UsageError that names the field which is none of ours */
+/** @throws UsageError that names a wrong field */
 export function checkResult(what: string, value: unknown): CellResult {
   const result = checkObject(what, value);
   const name = (field: string): string => `${what}: ${field}`;

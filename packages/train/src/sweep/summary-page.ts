@@ -145,7 +145,7 @@ function rateChart(options: SweepOptions, best: readonly BestRate[]): Chart {
   };
 }
 
-/** What a chart shows of each best rate. */
+/** One chart's value for each best rate. */
 interface BatchChart {
   title: string;
   unit: string;
@@ -188,7 +188,7 @@ function ratesSection({ grid }: SweepOptions, results: readonly CellResult[]): S
       x,
       series: grid.optimizers.map((optimizer, index) => {
         const own = tried[index]!;
-        // Limits have other rates: the best of all would jump between them.
+        // Rates differ by limit, so a line of the best of all would jump between limits.
         const best = own.toSorted((a, b) => b.accuracy! - a.accuracy!)[0];
         const ofLimit = own.filter(({ maxGradNorm }) => maxGradNorm === best?.maxGradNorm);
         const at = new Map(ofLimit.map(({ lr, accuracy }) => [lr, 100 * accuracy!]));

@@ -20,7 +20,7 @@ const VERSION = 1;
 /** A result is a few KB with its trials. */
 const MAX_RESULTS_BYTES = 2 ** 28;
 
-/** 5 s in all: a cell notices at once that nobody listens, and ends with its step. */
+/** 5 s in all: a cell notices at once that its sweep is gone, and ends after its step. */
 const REMOVALS = 50;
 const REMOVAL_DELAY_MS = 100;
 
@@ -94,9 +94,9 @@ export class SweepFolder {
     });
   }
 
-  /** Removes what is left of cells: of each, results.jsonl has all that counts. */
+  /** Removes the folders of cells; results.jsonl has everything of value. */
   async removeCells(): Promise<void> {
-    // The cells of a sweep that was killed write on for a moment: a folder may fill again while it is emptied.
+    // Cells of a killed sweep write for another moment, so a folder may fill again while it is emptied.
     for (let attempts = REMOVALS; ; attempts--) {
       try {
         rmSync(this.#cellsFolder, { recursive: true, force: true });
@@ -112,7 +112,7 @@ export class SweepFolder {
     return join(this.path, "cells");
   }
 
-  /** @throws UsageError when sweep.json is none of ours, or an option in it is wrong */
+  /** @throws UsageError when sweep.json has another format, or a wrong option */
   readConfig(): SavedSweep {
     const config = readConfigFile(this.configFile, { format: FORMAT, version: VERSION });
     try {
@@ -124,9 +124,9 @@ export class SweepFolder {
   }
 
   /**
-   * What was recorded; a last line without its end, which a kill can leave, is taken away.
+   * The recorded results. A last line without its end, which a kill can leave, is removed.
    *
-   * @throws UsageError that names the line which is none of ours
+   * @throws UsageError that names a line that is not a result
    */
   readResults(): CellResult[] {
     const text = readIfThere(this.resultsFile, MAX_RESULTS_BYTES)?.toString() ?? "";

@@ -102,7 +102,7 @@ async function runCells({ options, folder }: Sweep, jobs: number): Promise<void>
       console.log(`${results.length}/${total}  ${resultLine(result)}`);
     });
     writeSummary(folder.path, options, results);
-    // The best rates of a grid with holes may be others.
+    // With missing cells, the best rates may be wrong.
     if (failures > 0) throw noResult(failures, folder);
   }
   await folder.removeCells();
@@ -115,7 +115,7 @@ function noResult(count: number, folder: SweepFolder): TrainingError {
   return new TrainingError(message);
 }
 
-/** Runs all, unless one throws: then those that run end, and no other begins. The order does not matter. */
+/** Runs all cells. If one throws, running cells end and no other begins. */
 async function inParallel(
   cells: readonly Cell[],
   jobs: number,
