@@ -28,18 +28,9 @@ export interface Fact {
  *   got [3, 4]"; what `describe` throws keeps its kind, TypeError or RangeError
  */
 export function agreeOnJob(collective: Collective, describe: () => readonly Fact[]): void {
-  let facts: readonly Fact[] = [];
-  let error: unknown;
-  try {
-    facts = [{ of: "layerwise", what: "version", value: VERSION }, ...describe()];
-  } catch (thrown) {
-    error = thrown;
-  }
-  if (collective.size === 1) {
-    if (error !== undefined) throw error as Error;
-    return;
-  }
-  throwAny(collective, error);
+  const version = { of: "layerwise", what: "version", value: VERSION };
+  const facts = together(collective, () => [version, ...describe()]);
+  if (collective.size === 1) return;
   const expected = JSON.parse(broadcastText(collective, JSON.stringify(facts))) as Fact[];
   const difference = firstDifference(facts, expected);
   throwAny(collective, difference === null ? undefined : new Error(difference));
@@ -68,7 +59,7 @@ function shownFact({ of, what, value }: Fact): string {
 function compareInstructionSets(collective: Collective): void {
   const sets = gatherTexts(collective, instructionSet());
   if (collective.rank !== 0 || sets.every((set) => set === sets[0])) return;
-  const list = grouped(sets).map(([set, ranks]) => `${set} on ${shownRanks(ranks)}`);
+  const list = groupedRanks(sets).map(([set, ranks]) => `${set} on ${shownRanks(ranks)}`);
   warnOnce(
     `the processors of this job differ: ${list.join("; ")}. Gradients from an engine that uses relaxed SIMD may differ in their last bits from those of another job; the same bits for any number of processes are not promised`,
   );
@@ -114,7 +105,7 @@ export class StepAgreement {
   agree({ gradients, fingerprint, error }: LocalStep): readonly boolean[] {
     const { rank, size } = this.#collective;
     if (size === 1) {
-      if (error !== undefined) throw error as Error;
+      throwAny(this.#collective, error);
       return gradients;
     }
     const numbers = this.#numbers;
@@ -142,11 +133,9 @@ export class StepAgreement {
   }
 
   #throwDifference(): never {
-    const fingerprints = Array.from(this.#counts, (_, rank) =>
-      String(this.#numbers[NUMBERS * rank + 1]),
-    );
+    const fingerprints = this.#counts.map((_, rank) => this.#numbers[NUMBERS * rank + 1]);
     agreeOnJob(this.#collective, this.#describe);
-    const list = grouped(fingerprints).map(([, ranks]) => shownRanks(ranks));
+    const list = groupedRanks(fingerprints).map(([, ranks]) => shownRanks(ranks));
     throw new Error(
       `step: expected the same layers, options and rates on all ranks, got different ones on ${list.join(" than on ")}`,
     );
@@ -169,10 +158,31 @@ function anyGradient(collective: Collective, gradients: readonly boolean[]): boo
   });
 }
 
-/** Throws on every process if one has an error: the same message, with the ranks. */
-export function throwAny(collective: Collective, error: unknown): void {
+/**
+ * Does something on every process.
+ *
+ * @throws on every process, with the same message, what `work` throws on any of them
+ */
+export function together<Result>(collective: Collective, work: () => Result): Result {
+  let outcome: { readonly result: Result } | undefined;
+  let error: unknown;
+  try {
+    outcome = { result: work() };
+  } catch (thrown) {
+    error = thrown;
+  }
+  throwAny(collective, error);
+  return outcome!.result;
+}
+
+/** Throws on every process if one has an error: the same message, with the ranks. A process alone throws its own. */
+function throwAny(collective: Collective, error: unknown): void {
+  if (collective.size === 1) {
+    if (error !== undefined) throw error as Error;
+    return;
+  }
   const texts = gatherTexts(collective, error === undefined ? "" : packed(error));
-  const groups = grouped(texts).filter(([text]) => text !== "");
+  const groups = groupedRanks(texts).filter(([text]) => text !== "");
   if (groups.length === 0) return;
   const lines = groups.slice(0, MOST_LINES).map(([text, ranks]) => {
     const place = ranks.length === collective.size ? "all ranks" : shownRanks(ranks);
@@ -194,14 +204,14 @@ function packed(error: unknown): string {
   return `${kind.name}\n${message.slice(0, MOST_CHARACTERS)}`;
 }
 
-/** Ranks by what they say, in the order of the first that says it. */
-function grouped(texts: readonly string[]): [text: string, ranks: number[]][] {
-  const groups = new Map<string, number[]>();
-  texts.forEach((text, rank) => {
-    const ranks = groups.get(text);
-    if (ranks === undefined) groups.set(text, [rank]);
+/** Ranks by what they said, in the order of the first that said it. */
+export function groupedRanks<Said>(said: ArrayLike<Said>): [said: Said, ranks: number[]][] {
+  const groups = new Map<Said, number[]>();
+  for (let rank = 0; rank < said.length; rank++) {
+    const ranks = groups.get(said[rank]!);
+    if (ranks === undefined) groups.set(said[rank]!, [rank]);
     else ranks.push(rank);
-  });
+  }
   return [...groups];
 }
 

@@ -2,6 +2,7 @@
 import { shown, shownShape } from "../check.js";
 import { nextStepOf } from "../optimizer/lars.js";
 import type { LARS, NextStep } from "../optimizer/lars.js";
+import type { Hyperparameters } from "../options/options.js";
 import type { Schedule } from "../options/schedules.js";
 import type { Fact } from "./agreement.js";
 import type { Fingerprint } from "./checksum.js";
@@ -10,48 +11,70 @@ import type { Fingerprint } from "./checksum.js";
 const COMPARED_STEPS = [0, 1, 10, 100, 1000, 10_000, 100_000];
 
 /**
- * Class, kernel, layers in their order, and the options of each group. A schedule is compared by its rates at this and
- * some other steps.
+ * Class, kernel, layers in their order, and the options of each group. A schedule is compared by its rates at some steps.
  *
  * @throws as the optimizer's next step would, for wrong live options
  */
 export function describeOptimizer(optimizer: LARS): Fact[] {
-  const { step, groups } = nextStepOf(optimizer);
-  const facts: Fact[] = [];
-  const add = (of: string, what: string, value: string): void => {
-    facts.push({ of, what, value });
-  };
-  add("optimizer", "class", optimizer.constructor.name);
-  add("optimizer", "kernel", shown(optimizer.kernel));
-  add("optimizer", "step", String(step));
-  add("optimizer", "number of groups", String(groups.length));
+  const { groups } = nextStepOf(optimizer);
+  const facts = [
+    { of: "optimizer", what: "class", value: optimizer.constructor.name },
+    { of: "optimizer", what: "kernel", value: shown(optimizer.kernel) },
+    { of: "optimizer", what: "number of groups", value: String(groups.length) },
+  ];
   groups.forEach(({ layers }, index) => {
-    add(`group ${index}`, "number of layers", String(layers.length));
-    layers.forEach(({ parameter, label, stepCount }, position) => {
+    const value = String(layers.length);
+    facts.push({ of: `group ${index}`, what: "number of layers", value });
+    layers.forEach(({ parameter: { name, shape } }, position) => {
       const place = `layer ${position} of group ${index}`;
-      add(place, "name", shown(parameter.name));
-      const layer = parameter.name === undefined ? place : `layer ${shown(label)}`;
-      add(layer, "shape", shownShape(parameter.shape));
-      add(layer, "step", String(stepCount));
+      const of = name === undefined ? place : `layer ${shown(name)}`;
+      facts.push({ of: place, what: "name", value: shown(name) });
+      facts.push({ of, what: "shape", value: shownShape(shape) });
     });
   });
-  groups.forEach(({ values }, index) => {
-    addOptions(`group ${index}`, values);
-    const { lr } = values;
-    if (typeof lr !== "function") return;
-    for (const compared of [step, ...COMPARED_STEPS]) {
-      add(`group ${index}, step ${compared}`, "lr", rateOf(lr, compared));
-    }
-  });
-  return facts;
+  return [...facts, ...groups.flatMap(({ values }, index) => describeOptions(index, values))];
+}
 
-  function addOptions(place: string, options: object, prefix = ""): void {
-    for (const [name, value] of Object.entries(options) as [string, unknown][]) {
-      const isRule = typeof value === "object" && value !== null;
-      if (isRule) addOptions(place, value, `${name}.`);
-      else add(place, prefix + name, shown(value));
-    }
-  }
+function describeOptions(group: number, values: Hyperparameters): Fact[] {
+  const { lr, trustRatio, ...others } = values;
+  const of = `group ${group}`;
+  return [
+    ...describeFields(of, "", { lr, ...others }),
+    ...describeFields(of, "trustRatio.", trustRatio),
+    ...(typeof lr === "number" ? [] : COMPARED_STEPS.map((step) => describeRate(of, lr, step))),
+  ];
+}
+
+function describeFields(of: string, prefix: string, fields: object): Fact[] {
+  return Object.entries(fields).map(([name, value]: [string, unknown]) => ({
+    of,
+    what: prefix + name,
+    value: shown(value),
+  }));
+}
+
+function describeRate(group: string, schedule: Schedule, step: number): Fact {
+  return { of: `${group}, step ${step}`, what: "lr", value: rateOf(schedule, step) };
+}
+
+/**
+ * How far an optimizer is: its steps, those of its layers, and the rates of the next one.
+ *
+ * @throws as {@link describeOptimizer}
+ */
+export function describeProgress(optimizer: LARS): Fact[] {
+  const { step, groups } = nextStepOf(optimizer);
+  return [
+    { of: "optimizer", what: "step", value: String(step) },
+    ...groups.flatMap(({ layers, learningRate }, index) => [
+      { of: `group ${index}, step ${step}`, what: "lr", value: String(learningRate) },
+      ...layers.map(({ label, stepCount }) => ({
+        of: `layer ${shown(label)}`,
+        what: "step",
+        value: String(stepCount),
+      })),
+    ]),
+  ];
 }
 
 /** Steps that a schedule was not made for may make it throw: that is no reason to refuse those it was made for. */
