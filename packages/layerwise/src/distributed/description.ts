@@ -1,7 +1,9 @@
 /** An optimizer as its processes must have it: as facts that errors can name, and as a number for each step. */
-import { shown, shownShape } from "../check.js";
+import { shown } from "../check.js";
+import type { TrustRatio } from "../decide/trust-ratio.js";
 import { nextStepOf } from "../optimizer/lars.js";
 import type { LARS, NextStep } from "../optimizer/lars.js";
+import { DEFAULTS } from "../options/options.js";
 import type { Hyperparameters } from "../options/options.js";
 import type { Schedule } from "../options/schedules.js";
 import type { Fact } from "./agreement.js";
@@ -9,6 +11,13 @@ import type { Fingerprint } from "./checksum.js";
 
 /** Steps at which processes compare the rates of their schedules. */
 const COMPARED_STEPS = [0, 1, 10, 100, 1000, 10_000, 100_000];
+
+type PlainOption = Exclude<keyof Hyperparameters, "lr" | "trustRatio">;
+
+/** Options that are one value each. */
+const PLAIN_OPTIONS = Object.keys(DEFAULTS).filter(
+  (name) => name !== "trustRatio",
+) as PlainOption[];
 
 /**
  * Class, kernel, layers in their order, and the options of each group. A schedule is compared by its rates at some steps.
@@ -28,29 +37,23 @@ export function describeOptimizer(optimizer: LARS): Fact[] {
     layers.forEach(({ parameter: { name, shape } }, position) => {
       const place = `layer ${position} of group ${index}`;
       const of = name === undefined ? place : `layer ${shown(name)}`;
-      facts.push({ of: place, what: "name", value: shown(name) });
-      facts.push({ of, what: "shape", value: shownShape(shape) });
+      facts.push({ of: place, what: "name", value: JSON.stringify(name ?? null) });
+      facts.push({ of, what: "shape", value: `[${shape.join(", ")}]` });
     });
   });
   return [...facts, ...groups.flatMap(({ values }, index) => describeOptions(index, values))];
 }
 
 function describeOptions(group: number, values: Hyperparameters): Fact[] {
-  const { lr, trustRatio, ...others } = values;
+  const { lr, trustRatio } = values;
   const of = `group ${group}`;
+  const fact = (what: string, value: unknown): Fact => ({ of, what, value: shown(value) });
   return [
-    ...describeFields(of, "", { lr, ...others }),
-    ...describeFields(of, "trustRatio.", trustRatio),
+    fact("lr", lr),
+    ...PLAIN_OPTIONS.map((name) => fact(name, values[name])),
+    ...Object.entries(trustRatio).map(([name, value]) => fact(`trustRatio.${name}`, value)),
     ...(typeof lr === "number" ? [] : COMPARED_STEPS.map((step) => describeRate(of, lr, step))),
   ];
-}
-
-function describeFields(of: string, prefix: string, fields: object): Fact[] {
-  return Object.entries(fields).map(([name, value]: [string, unknown]) => ({
-    of,
-    what: prefix + name,
-    value: shown(value),
-  }));
 }
 
 function describeRate(group: string, schedule: Schedule, step: number): Fact {
@@ -86,25 +89,23 @@ function rateOf(schedule: Schedule, step: number): string {
   }
 }
 
-/** Adds to a fingerprint all that may have changed since processes last compared their optimizers. */
+/**
+ * Adds to a fingerprint all that may have changed since processes last compared their optimizers. Without copies or
+ * lists: with a group for each layer there are hundreds of options.
+ */
 export function addStep(fingerprint: Fingerprint, { step, groups }: NextStep): void {
   fingerprint.add(step);
   for (const { layers, values, learningRate } of groups) {
     fingerprint.add(layers.length);
     for (const { stepCount } of layers) fingerprint.add(stepCount);
     fingerprint.add(learningRate);
-    mixOptions(fingerprint, values);
+    for (const name of PLAIN_OPTIONS) addValue(fingerprint, values[name]);
+    for (const name in values.trustRatio) {
+      addValue(fingerprint, values.trustRatio[name as keyof TrustRatio]);
+    }
   }
 }
 
-/** Without copies or lists: with a group for each layer this is hundreds of options a step. */
-function mixOptions(fingerprint: Fingerprint, options: object): void {
-  for (const name in options) {
-    const value = (options as Record<string, unknown>)[name];
-    if (typeof value === "number" || typeof value === "boolean" || typeof value === "string") {
-      fingerprint.add(value);
-    } else if (typeof value === "object" && value !== null) {
-      mixOptions(fingerprint, value);
-    }
-  }
+function addValue(fingerprint: Fingerprint, value: string | number | boolean | null): void {
+  fingerprint.add(value ?? -1);
 }
