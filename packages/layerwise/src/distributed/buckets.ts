@@ -54,6 +54,11 @@ export class Buckets {
     });
   }
 
+  /** Of all buckets. */
+  get parameters(): Parameter[] {
+    return [...this.#bucketOf.keys()];
+  }
+
   /** Whether a layer is in a bucket. */
   has(parameter: Parameter): boolean {
     return this.#bucketOf.has(parameter);

@@ -60,7 +60,7 @@ export class DataParallel {
   /** Calls of step(), skipped steps included. */
   #calls = 0;
   /** Steps that the optimizer has made. */
-  #step: number;
+  #step = 0;
 
   /**
    * Every process makes the same call.
@@ -75,25 +75,28 @@ export class DataParallel {
     agreeOnJob(collective, () => {
       checkOptimizer(optimizer);
       checked = checkedOptions(options);
-      return [...describeOptimizer(optimizer), ...describeOptions(checked)];
+      return describeOptions(checked);
     });
     this.#options = checked!;
     this.#agreement = new StepAgreement(collective, () => this.#describeStep());
     const members = { collective, agreement: this.#agreement };
     this.#buckets = new Buckets(members, this.#options.bucketBytes);
-    const next = nextStepOf(optimizer);
-    this.#step = next.step;
-    this.#buckets.add(layersOf(next));
     this.synchronize();
   }
 
   /**
    * Gives all processes rank 0's weights and state. The constructor does so too; call it on every process after a
    * later load on rank 0.
+   *
+   * @throws as the constructor
    */
   synchronize(): void {
-    broadcastWeights(this.collective, this.#parameters);
+    agreeOnJob(this.collective, () => describeOptimizer(this.optimizer));
+    const next = nextStepOf(this.optimizer);
+    this.#buckets.add(this.#addedLayers(next));
+    broadcastWeights(this.collective, this.#buckets.parameters);
     broadcastState(this.collective, this.optimizer);
+    this.#step = next.step;
   }
 
   /**
@@ -147,12 +150,13 @@ export class DataParallel {
   }
 
   /**
-   * Compares the weights of all processes. step() does so every `checkEvery` steps.
+   * Compares the weights of all processes. step() does so every `checkEvery` steps. Groups that no step has included
+   * yet are left out.
    *
    * @throws Error on every process, which names the ranks, if bits differ
    */
   check(): void {
-    expectSameWeights(this.collective, this.#parameters, this.#step);
+    expectSameWeights(this.collective, this.#buckets.parameters, this.#step);
   }
 
   /** Sums the gradients, then compares what else makes the step. */
@@ -175,7 +179,7 @@ export class DataParallel {
 
   /** Groups that were added since the last step, on every process: their fingerprints would differ otherwise. */
   #includeAdded(next: NextStep): void {
-    const added = layersOf(next).filter(({ parameter }) => !this.#buckets.has(parameter));
+    const added = this.#addedLayers(next);
     if (added.length === 0) return;
     agreeOnJob(this.collective, () => this.#describeStep());
     broadcastWeights(
@@ -208,13 +212,12 @@ export class DataParallel {
     ];
   }
 
-  get #parameters(): Parameter[] {
-    return this.optimizer.paramGroups.flatMap(({ params }) => params);
+  /** Layers that are in no bucket yet. */
+  #addedLayers({ groups }: NextStep): Layer<Parameter>[] {
+    return groups
+      .flatMap(({ layers }) => layers)
+      .filter(({ parameter }) => !this.#buckets.has(parameter));
   }
-}
-
-function layersOf({ groups }: NextStep): Layer<Parameter>[] {
-  return groups.flatMap(({ layers }) => layers);
 }
 
 function describeOptions(options: CheckedOptions): Fact[] {
