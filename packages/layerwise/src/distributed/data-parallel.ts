@@ -92,11 +92,10 @@ export class DataParallel {
    */
   synchronize(): void {
     agreeOnJob(this.collective, () => describeOptimizer(this.optimizer));
-    const next = nextStepOf(this.optimizer);
-    this.#buckets.add(this.#addedLayers(next));
+    this.#buckets.add(this.#addedLayers(nextStepOf(this.optimizer)));
     broadcastWeights(this.collective, this.#buckets.parameters);
     broadcastState(this.collective, this.optimizer);
-    this.#step = next.step;
+    this.#step = nextStepOf(this.optimizer).step;
   }
 
   /**

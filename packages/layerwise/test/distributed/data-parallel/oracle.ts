@@ -8,7 +8,7 @@ import { CLASSES, digestOf, gradientOf, parameterOf } from "./program.js";
 import type { Command, CreateSpec, GradientSpec, GroupSpec, Outcome } from "./program.js";
 
 /** What every rank should tell of a command. */
-interface Expected {
+export interface Expected {
   /** What the error says; null: there is none. */
   readonly error: RegExp | null;
   readonly report: StepReport | null;

@@ -1,0 +1,88 @@
+/**
+ * DataParallel on threads against the local optimizer on tree sums: drawn programs, on 1, 2, 3, 4 and 8 ranks. With 3,
+ * gradients are whole numbers, whose sums are exact in any order.
+ */
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runs } from "../helpers/arbitraries.js";
+import { programsOf } from "./data-parallel/draw.js";
+import { expectOutcomes, Oracle } from "./data-parallel/oracle.js";
+import type { Expected } from "./data-parallel/oracle.js";
+import type { Command, Outcome } from "./data-parallel/program.js";
+import { ranksOf } from "./ranks/run-on-ranks.js";
+import type { Ranks } from "./ranks/run-on-ranks.js";
+
+const TIMEOUT_MS = 240_000;
+/** Of a program, each of one to a few commands. */
+const MOST_PARTS = 8;
+
+let ranks: Ranks<readonly Command[], Outcome[]>;
+
+beforeAll(async () => {
+  ranks = await ranksOf(new URL("data-parallel/run.ts", import.meta.url));
+}, TIMEOUT_MS);
+
+afterAll(() => ranks.dispose());
+
+/** What programs came to, on any number of ranks. */
+const seen = { steps: 0, skipped: 0, errors: "" };
+
+/** Runs those commands of a program that mean something, and compares every rank with the oracle after each. */
+async function expectProgram(size: number, commands: readonly Command[]): Promise<void> {
+  const oracle = new Oracle(size);
+  const program: Command[] = [];
+  const expected: Expected[] = [];
+  for (const command of commands) {
+    if (!oracle.canRun(command)) continue;
+    program.push(command);
+    expected.push(oracle.expected(command));
+  }
+  oracle.dispose();
+  const outcomes = await ranks.run(size, program);
+  program.forEach((command, index) => {
+    const ofCommand = outcomes.map((ofRank) => ofRank[index]!);
+    expectOutcomes(ofCommand, expected[index]!, `command ${index}, ${command.kind}`);
+    const { report, error } = ofCommand[0]!;
+    if (report !== null) seen.steps++;
+    if (report?.skipped === true) seen.skipped++;
+    seen.errors += `${error ?? ""}\n`;
+  });
+}
+
+describe("on threads, as the local optimizer on sums, to the bit", () => {
+  it.each([
+    { size: 1, programs: 40 },
+    { size: 2, programs: 60 },
+    { size: 3, programs: 30 },
+    { size: 4, programs: 30 },
+    { size: 8, programs: 12 },
+  ])(
+    "$programs programs on $size ranks: weights, state, reports and refusals",
+    async ({ size, programs }) => {
+      const property = fc.asyncProperty(programsOf(size, MOST_PARTS), (commands) =>
+        expectProgram(size, commands),
+      );
+      // Shrinking would take hundreds of jobs, each with its threads.
+      await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
+        [Command[]]
+      >);
+    },
+    TIMEOUT_MS,
+  );
+
+  it("programs came to all that can happen", () => {
+    expect(seen.steps).toBeGreaterThan(300);
+    expect(seen.skipped).toBeGreaterThan(5);
+    for (const text of [
+      "NonFiniteGradientError: layer ",
+      ": grad: expected a Float32Array of ",
+      "all ranks: lr: expected a finite number",
+      ": optimizer: expected number of groups ",
+      ": expected weightDecay ",
+      "weights after step ",
+      "as on rank 0, got ",
+    ]) {
+      expect(seen.errors).toContain(text);
+    }
+  });
+});
