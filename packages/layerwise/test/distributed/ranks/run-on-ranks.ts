@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { build } from "esbuild";
+import type { Plugin } from "esbuild";
 import type { Collective } from "../../../src/distributed/collective.js";
 import { sharedMemory } from "./shared-collective.js";
 
@@ -27,20 +28,47 @@ const ENTRY = (file: string): string => `
   parentPort.postMessage(run(new SharedCollective(memory, { rank, size }), data));
 `;
 
-/** @param file of the module, next to the test */
-export async function ranksOf<Data, Result>(file: URL): Promise<Ranks<Data, Result>> {
+/** The library in another version. */
+function otherVersion(version: string): Plugin {
+  return {
+    name: "other version",
+    setup: (building) => {
+      building.onLoad({ filter: /src[/\\]version\.ts$/ }, () => ({
+        contents: `export const VERSION = ${JSON.stringify(version)};`,
+      }));
+    },
+  };
+}
+
+/**
+ * @param file of the module
+ * @param versions of the library by rank, where they are not its own
+ */
+export async function ranksOf<Data, Result>(
+  file: URL,
+  versions: readonly (string | undefined)[] = [],
+): Promise<Ranks<Data, Result>> {
   const folder = await mkdtemp(join(tmpdir(), "layerwise-ranks-"));
-  const script = join(folder, "rank.mjs");
-  await build({
-    stdin: { contents: ENTRY(fileURLToPath(file)), resolveDir: FOLDER },
-    ...{ bundle: true, outfile: script, format: "esm", platform: "node", target: "node20" },
-  });
+  const bundled = async (name: string, plugins: Plugin[]): Promise<string> => {
+    const outfile = join(folder, `${name}.mjs`);
+    await build({
+      stdin: { contents: ENTRY(fileURLToPath(file)), resolveDir: FOLDER },
+      ...{ bundle: true, outfile, format: "esm", platform: "node", target: "node20", plugins },
+    });
+    return outfile;
+  };
+  const script = await bundled("rank", []);
+  const others = new Map<number, string>();
+  for (const [rank, version] of versions.entries()) {
+    if (version === undefined) continue;
+    others.set(rank, await bundled(`rank-${rank}`, [otherVersion(version)]));
+  }
   return {
     run: (size, data) => {
       const memory = sharedMemory(size);
       return Promise.all(
         Array.from({ length: size }, (_, rank) =>
-          resultOf<Result>(script, { memory, rank, size, data }),
+          resultOf<Result>(others.get(rank) ?? script, { memory, rank, size, data }),
         ),
       );
     },

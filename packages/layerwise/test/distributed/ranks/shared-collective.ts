@@ -40,7 +40,7 @@ export class SharedCollective implements Collective {
   readonly #memory: SharedArrayBuffer;
   /** Threads that wait, and the number of the wait. */
   readonly #control: Int32Array;
-  /** Calls, for benchmarks of nothing and tests of how much is said. */
+  /** The calls so far, without the barriers. */
   readonly calls: string[] = [];
 
   constructor(memory: SharedArrayBuffer, { rank, size }: { rank: number; size: number }) {
@@ -55,6 +55,7 @@ export class SharedCollective implements Collective {
   }
 
   broadcast(values: Sequence<NumberArray>, root = 0): void {
+    this.calls.push("broadcast");
     for (const array of arraysOf(values)) {
       this.#begin("broadcast", array.byteLength);
       if (this.rank === root) this.#box(root).set(bytesOf(array));
@@ -65,6 +66,7 @@ export class SharedCollective implements Collective {
   }
 
   allReduce(values: Sequence<Float32Array>): void {
+    this.calls.push("allReduce");
     for (const array of arraysOf(values) as Float32Array[]) {
       this.#begin("allReduce", array.length);
       this.#box(this.rank).set(bytesOf(array));
@@ -84,6 +86,7 @@ export class SharedCollective implements Collective {
   allGather(values: Sequence<NumberArray>, counts: readonly number[]): void {
     const [array, ...others] = arraysOf(values);
     if (array === undefined || others.length > 0) throw new Error("expected one array");
+    this.calls.push("allGather");
     this.#begin("allGather", array.length);
     const ends = counts.map((_, rank) => counts.slice(0, rank + 1).reduce((sum, n) => sum + n));
     const part = (rank: number): Uint8Array =>
@@ -106,7 +109,6 @@ export class SharedCollective implements Collective {
 
   /** @throws on every thread where calls or lengths differ */
   #begin(call: string, length: number): void {
-    this.calls.push(call);
     const text = `${call} of ${length}`;
     this.#box(this.rank).fill(0, 0, 64).set(new TextEncoder().encode(text));
     this.#wait();
