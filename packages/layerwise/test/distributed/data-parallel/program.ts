@@ -115,7 +115,11 @@ export function parameterOf(
 
 export function valuesOf({ seed, scale, zeros, isWhole }: ValuesSpec, size: number): Float32Array {
   const values = randomArray(size, seed, { scale, zeros });
-  return isWhole ? values.map((value) => Math.round((100 * value) / scale)) : values;
+  return values.map((value, index) => {
+    // Zeros of both signs: −0 + 0 = 0, so a rank without a gradient must not add 0.
+    if (value === 0) return index % 2 === 0 ? 0 : -0;
+    return isWhole ? Math.round((100 * value) / scale) : value;
+  });
 }
 
 /** The gradient of a layer on a rank. */

@@ -75,16 +75,17 @@ export const scenarios = {
     });
   },
 
-  /** Whether a layer that had no gradient has none after the step, and what its weights became. */
-  borrowedGradient: (collective: Collective): { isNull: boolean; weights: number[] } => {
+  /** Rank 1 alone has a gradient: what it is after the step (null where there was none), and the weights. */
+  borrowedGradient: (collective: Collective): { grad: number[] | null; weights: number[] } => {
     const parameter = new Parameter(Float32Array.of(0, 1, 2));
     const optimizer = new LARS([parameter], { lr: 1, trustRatio: "none" }, ONE_THREAD);
     const parallel = new DataParallel(optimizer, collective, { gradients: "sum" });
     for (let step = 0; step < 2; step++) {
-      parameter.grad = collective.rank === 1 ? Float32Array.of(1, 2, 3) : null;
+      parameter.grad = collective.rank === 1 ? Float32Array.of(-0, 2, 3) : null;
       parallel.step();
     }
-    return { isNull: parameter.grad === null, weights: [...parameter.data] };
+    const { grad, data } = parameter;
+    return { grad: grad === null ? null : [...grad], weights: [...data] };
   },
 
   /** Steps until weights that differ since the fourth step are found. */
