@@ -54,6 +54,11 @@ export class Buckets {
     });
   }
 
+  /** Layers of all buckets. */
+  get size(): number {
+    return this.#bucketOf.size;
+  }
+
   /** Of all buckets. */
   get parameters(): Parameter[] {
     return [...this.#bucketOf.keys()];

@@ -213,6 +213,8 @@ export class DataParallel {
 
   /** Layers that are in no bucket yet. */
   #addedLayers({ groups }: NextStep): Layer<Parameter>[] {
+    const count = groups.reduce((sum, { layers }) => sum + layers.length, 0);
+    if (count === this.#buckets.size) return [];
     return groups
       .flatMap(({ layers }) => layers)
       .filter(({ parameter }) => !this.#buckets.has(parameter));
