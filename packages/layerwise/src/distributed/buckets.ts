@@ -125,11 +125,23 @@ export class Buckets {
 
   /** A gradient of −0 for a layer that has none: −0 + x = x for every x. */
   #borrow(parameter: Parameter): Float32Array {
-    const gradient = this.#borrowed.get(parameter) ?? new Float32Array(parameter.size);
+    const gradient = this.#borrowed.get(parameter) ?? this.#allocate(parameter);
     this.#borrowed.set(parameter, gradient.fill(-0));
     this.#borrowers.add(parameter);
     parameter.grad = gradient;
     return gradient;
+  }
+
+  /** Without memory the job ends: the other processes already wait for this one's part of the sum. */
+  #allocate({ name, size }: Parameter): Float32Array {
+    try {
+      return new Float32Array(size);
+    } catch (error) {
+      const { rank } = this.#collective;
+      return this.#collective.abort(
+        `rank ${rank}: layer ${shown(name ?? "parameter")}: no memory for a gradient of ${size} elements (${String(error)})`,
+      );
+    }
   }
 }
 

@@ -85,6 +85,13 @@ describe("DataParallel", () => {
     );
   });
 
+  it("ends the job if one rank has no memory for the others' gradient", async () => {
+    expect(await resultsOf("noMemoryToBorrow")).toEqual([
+      "Error: aborted by another rank",
+      'Error: aborted: rank 1: layer "embedding": no memory for a gradient of 12345 elements (RangeError: Array buffer allocation failed)',
+    ]);
+  });
+
   it("refuses gradScale that is wrong on one rank, or differs, and goes on", async () => {
     const errors = [
       "RangeError: rank 1: gradScale: expected a finite number > 0, got 0",

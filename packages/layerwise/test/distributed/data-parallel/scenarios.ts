@@ -140,6 +140,23 @@ export const scenarios = {
     return thrown(() => parallel.step());
   },
 
+  /** Rank 1 has no memory for a gradient that only rank 0 has. */
+  noMemoryToBorrow: (collective: Collective): string | null => {
+    const parameter = new Parameter(new Float32Array(12_345), { name: "embedding" });
+    const optimizer = new LARS([parameter], { lr: 1 }, ONE_THREAD);
+    const parallel = new DataParallel(optimizer, collective);
+    if (collective.rank === 0) parameter.grad = new Float32Array(parameter.size);
+    else {
+      globalThis.Float32Array = new Proxy(Float32Array, {
+        construct: (type, args, target) => {
+          if (args[0] === parameter.size) throw new RangeError("Array buffer allocation failed");
+          return Reflect.construct(type, args, target) as Float32Array;
+        },
+      });
+    }
+    return thrown(() => parallel.step());
+  },
+
   /** Options of a step that one rank gives wrong, then different, then all alike. */
   stepOptions: (collective: Collective): (string | null)[] => {
     const params = layers(1);

@@ -38,14 +38,14 @@ export class SharedCollective implements Collective {
   readonly rank: number;
   readonly size: number;
   readonly #memory: SharedArrayBuffer;
-  /** Threads that wait, and the number of the wait. */
+  /** Threads that wait, the number of the wait, and whether a thread has ended the job. */
   readonly #control: Int32Array;
   /** The calls so far, without the barriers. */
   readonly calls: string[] = [];
 
   constructor(memory: SharedArrayBuffer, { rank, size }: { rank: number; size: number }) {
     this.#memory = memory;
-    this.#control = new Int32Array(memory, 0, 2);
+    this.#control = new Int32Array(memory, 0, 3);
     this.rank = rank;
     this.size = size;
   }
@@ -100,6 +100,8 @@ export class SharedCollective implements Collective {
   }
 
   abort(message: string): never {
+    Atomics.store(this.#control, 2, 1);
+    Atomics.notify(this.#control, 1);
     throw new Error(`aborted: ${message}`);
   }
 
@@ -132,6 +134,7 @@ export class SharedCollective implements Collective {
       return;
     }
     while (Atomics.load(control, 1) === round) {
+      if (Atomics.load(control, 2) === 1) throw new Error("aborted by another rank");
       if (Atomics.wait(control, 1, round, PATIENCE_MS) === "timed-out") {
         throw new Error(`rank ${this.rank} waits for threads that do not come`);
       }
