@@ -6,8 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runs } from "../helpers/arbitraries.js";
 import { programsOf } from "./data-parallel/draw.js";
-import { expectOutcomes, Oracle } from "./data-parallel/oracle.js";
-import type { Expected } from "./data-parallel/oracle.js";
+import { checkedProgram, expectProgram } from "./data-parallel/expect-program.js";
 import type { Command, GradientSpec, Outcome } from "./data-parallel/program.js";
 import { ranksOf } from "./ranks/run-on-ranks.js";
 import type { Ranks } from "./ranks/run-on-ranks.js";
@@ -27,26 +26,15 @@ afterAll(() => ranks.dispose());
 /** What programs came to, on any number of ranks. */
 const seen = { steps: 0, skipped: 0, errors: "" };
 
-/** Runs those commands of a program that mean something, and compares every rank with the oracle after each. */
-async function expectProgram(size: number, commands: readonly Command[]): Promise<void> {
-  const oracle = new Oracle(size);
-  const program: Command[] = [];
-  const expected: Expected[] = [];
-  for (const command of commands) {
-    if (!oracle.canRun(command)) continue;
-    program.push(command);
-    expected.push(oracle.expected(command));
-  }
-  oracle.dispose();
-  const outcomes = await ranks.run(size, program);
-  program.forEach((command, index) => {
-    const ofCommand = outcomes.map((ofRank) => ofRank[index]!);
-    expectOutcomes(ofCommand, expected[index]!, `command ${index}, ${command.kind}`);
-    const { report, error } = ofCommand[0]!;
+async function expectOnThreads(size: number, commands: readonly Command[]): Promise<void> {
+  const program = checkedProgram(size, commands);
+  const outcomes = await ranks.run(size, program.commands);
+  expectProgram(program, outcomes);
+  for (const { report, error } of outcomes[0]!) {
     if (report !== null) seen.steps++;
     if (report?.skipped === true) seen.skipped++;
     seen.errors += `${error ?? ""}\n`;
-  });
+  }
 }
 
 describe("on threads, as the local optimizer on sums, to the bit", () => {
@@ -60,7 +48,7 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
     "$programs programs on $size ranks: weights, state, reports and refusals",
     async ({ size, programs }) => {
       const property = fc.asyncProperty(programsOf(size, MOST_PARTS), (commands) =>
-        expectProgram(size, commands),
+        expectOnThreads(size, commands),
       );
       // Shrinking would take hundreds of jobs, each with its threads.
       await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
@@ -127,7 +115,7 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
     async ({ program }) => {
       for (const size of [1, 2, 3, 4, 8]) {
         const commands = program.map((part) => (typeof part === "function" ? part(size) : part));
-        await expectProgram(size, [create, ...commands]);
+        await expectOnThreads(size, [create, ...commands]);
       }
     },
     TIMEOUT_MS,
