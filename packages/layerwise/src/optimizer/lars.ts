@@ -20,6 +20,21 @@ import type { Parameter } from "./parameter.js";
 import { readState, restoreState } from "./state-dict.js";
 import type { LayerGroup, LoadReport } from "./state-dict.js";
 
+/** The next step of an optimizer, as far as it is known before its gradients. */
+export interface NextStep {
+  /** Steps made so far. */
+  readonly step: number;
+  /** The groups with their options and rates, checked. */
+  readonly groups: readonly (GroupStep & { readonly layers: readonly Layer<Parameter>[] })[];
+}
+
+/**
+ * The next step of an optimizer, for those who make steps together with other processes.
+ *
+ * @throws TypeError or RangeError for a wrong live option, or a wrong rate from a schedule; Error after dispose()
+ */
+export let nextStepOf: (optimizer: LARS) => NextStep;
+
 /** Options of one step. */
 export interface StepOptions {
   /** Multiplies every gradient, > 0: 1/lossScale, or 1/parts for summed gradients. Default 1. */
@@ -40,6 +55,10 @@ export interface StepOptions {
  * optimizer.step();
  */
 export class LARS {
+  static {
+    nextStepOf = (optimizer) => optimizer.#nextStep();
+  }
+
   /** The bits that a subclass allows, or null for both. */
   protected static readonly fixedBits: 8 | 32 | null = FIXED_BITS.LARS;
 
@@ -90,8 +109,7 @@ export class LARS {
   step(options: StepOptions = {}): StepReport {
     checkNames("step options", checkObject("step options", options), ["gradScale"]);
     const gradScale = checkPositive("gradScale", options.gradScale ?? 1);
-    this.#checkAlive();
-    const groups = this.#groupSteps();
+    const { groups } = this.#nextStep();
     const outcome = runStep(groups, { kernel: this.#kernel, gradScale });
     if (!outcome.skipped) this.#stepCount++;
     return { step: this.#stepCount, lr: groups[0]?.learningRate ?? 0, ...outcome };
@@ -186,13 +204,14 @@ export class LARS {
     return this.#owned.flatMap(({ layers }) => layers);
   }
 
-  /** The groups with their options in this step, checked. */
-  #groupSteps(): GroupStep[] {
-    return this.#owned.map(({ group, layers }) => {
+  #nextStep(): NextStep {
+    this.#checkAlive();
+    const groups = this.#owned.map(({ group, layers }) => {
       const values = group.hyperparameters();
       checkBitsOfGroup(group, this.#bits);
       return { layers, values, learningRate: rateAt(values.lr, this.#stepCount) };
     });
+    return { step: this.#stepCount, groups };
   }
 }
 

@@ -86,10 +86,12 @@ function begin(groups: readonly GroupStep[], gradScale: number): Active[] {
 }
 
 /**
+ * Whether a layer takes part in a step.
+ *
  * @throws TypeError or RangeError for a gradient of another type or length, and for weights that are gone or resized: a
  *   disposed parameter's, a detached buffer's
  */
-function hasGradient({ parameter, label }: Layer): boolean {
+export function hasGradient({ parameter, label }: Layer): boolean {
   const { data, grad, size } = parameter;
   const isRight =
     hasLength(data, size) &&
