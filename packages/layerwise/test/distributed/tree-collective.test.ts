@@ -59,7 +59,7 @@ function valuesOf(size: number, of: readonly number[]): fc.Arbitrary<number[][][
 function countsOf(size: number, total: number): fc.Arbitrary<number[]> {
   const cuts = fc.array(fc.nat({ max: total }), { minLength: size - 1, maxLength: size - 1 });
   return cuts.map((unsorted) => {
-    const sorted = [0, ...unsorted.toSorted((a, b) => a - b), total];
+    const sorted = [0, ...[...unsorted].sort((a, b) => a - b), total];
     return sorted.slice(1).map((end, index) => end - sorted[index]!);
   });
 }
