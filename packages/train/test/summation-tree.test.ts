@@ -22,11 +22,11 @@ function overProcesses<Part>(
   let level = parts;
   while (level.length > 1) {
     level = Array.from({ length: level.length / 2 }, (_, index) => {
-      const [left, right] = [level[2 * index]!, level[2 * index + 1]!];
+      const [left = null, right = null] = level.slice(2 * index, 2 * index + 2);
       return left === null || right === null ? (left ?? right) : add(left, right);
     });
   }
-  return level[0]!;
+  return level[0] ?? null;
 }
 
 function ranks(size: number): { rank: number; size: number }[] {

@@ -180,7 +180,7 @@ export class GradientLane {
     /** Gives the tree all places up to the first whose gradients are not there yet. */
     const addFilled = (): void => {
       for (; next < places.length; next++) {
-        const piece = places[next]!;
+        const piece = places[next] ?? null;
         const slot = piece === null ? null : filled.get(piece);
         if (slot === undefined) return;
         sums.push(slot);

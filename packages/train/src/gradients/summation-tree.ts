@@ -68,8 +68,8 @@ export class PartialSums<Part> {
   }
 
   #join(): void {
-    const right = this.#waiting.pop()!;
-    const left = this.#waiting.pop()!;
+    const right = this.#waiting.pop() ?? null;
+    const left = this.#waiting.pop() ?? null;
     if (left !== null && right !== null) this.#add(left, right);
     this.#waiting.push(left ?? right);
   }
