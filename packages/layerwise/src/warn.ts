@@ -11,3 +11,8 @@ export function warnOnce(message: string): void {
   said.add(message);
   warn(message);
 }
+
+/** Says why the program ends. */
+export function printError(message: string): void {
+  console.error(`layerwise: ${message}`);
+}

@@ -137,9 +137,8 @@ export class Buckets {
     try {
       return new Float32Array(size);
     } catch (error) {
-      const { rank } = this.#collective;
       return this.#collective.abort(
-        `rank ${rank}: layer ${shown(name ?? "parameter")}: no memory for a gradient of ${size} elements (${String(error)})`,
+        `layer ${shown(name ?? "parameter")}: no memory for a gradient of ${size} elements (${String(error)})`,
       );
     }
   }

@@ -45,7 +45,10 @@ export interface Collective {
    */
   allGather(values: Sequence<NumberArray>, counts: readonly number[]): void;
 
-  /** Ends all processes with a message and an exit code other than 0; a process that runs alone gets an error. */
+  /**
+   * Ends all processes with a message, which gets this process's rank, and an exit code other than 0; a process that
+   * runs alone gets an error.
+   */
   abort(message: string): never;
 
   /** Leaves the job. The last call. */

@@ -191,14 +191,14 @@ export class DataParallel {
 
   /** The step itself, which is the same computation on every process. */
   #stepAlike(): StepReport {
-    const { size, rank } = this.collective;
+    const { size } = this.collective;
     const parts = this.#options.gradients === "mean" ? size : 1;
     try {
       return this.optimizer.step({ gradScale: this.#gradScale / parts });
     } catch (error) {
       // All processes have the same gradients, so all throw this one.
       if (size === 1 || error instanceof NonFiniteGradientError) throw error;
-      return this.collective.abort(`rank ${rank}: the step failed: ${String(error)}`);
+      return this.collective.abort(`the step failed: ${String(error)}`);
     }
   }
 

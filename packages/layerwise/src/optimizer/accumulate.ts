@@ -28,6 +28,13 @@ export function accumulate(parameter: Parameter, gradient: Float32Array, scale =
   parameter.grad = sum;
 }
 
+/** Adds arrays to others of the same lengths: each sum of two float32 numbers is rounded once. */
+export function addArrays(
+  pairs: readonly { readonly sum: Float32Array; readonly addend: Float32Array }[],
+): void {
+  applyShared(pairs.map(({ sum, addend }) => additionTask(sum, addend, 1)));
+}
+
 /** An addition is a step against the gradient's sign: sum − (−1)·scale·gradient. */
 function additionTask(sum: Float32Array, gradient: Float32Array, scale: number): KernelTask {
   return {

@@ -102,7 +102,7 @@ export class SharedCollective implements Collective {
   abort(message: string): never {
     Atomics.store(this.#control, 2, 1);
     Atomics.notify(this.#control, 1);
-    throw new Error(`aborted: ${message}`);
+    throw new Error(`aborted: rank ${this.rank}: ${message}`);
   }
 
   finalize(): void {
