@@ -6,12 +6,12 @@ import { Parameter, accumulate } from "layerwise";
 import type { BatchPart } from "layerwise";
 import { rowsUpTo, sharedFloat32, sharedInt32 } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
+import { Team } from "../distributed/team.js";
 import type { Evaluation, ModelConfig, Score } from "../models/model.js";
 import { elementCount, parametersOf } from "../models/parameters.js";
 import { enableFusedMultiplyAdd } from "./fused-multiply-add.js";
 import type { LaneArrays, PieceScore, Task } from "./protocol.js";
 import { PartialSums, depthOf, ownPlaces } from "./summation-tree.js";
-import type { Share } from "./summation-tree.js";
 import { WorkerThreads } from "./workers.js";
 
 export interface PoolOptions {
@@ -19,8 +19,8 @@ export interface PoolOptions {
   readonly config: ModelConfig;
   readonly microBatch: number;
   readonly workers: number;
-  /** Which of the processes that share each batch this one is. Default: it is alone. */
-  readonly share?: Share;
+  /** The processes that share each batch. Default: this one alone. */
+  readonly team?: Team;
 }
 
 /** What one model is trained and evaluated on. */
@@ -45,16 +45,17 @@ export interface BatchScore extends Score {
 
 /** Slots for gradients a worker: one that is filled, one that waits for its turn in the sum. */
 const SLOTS_PER_WORKER = 2;
-const ALONE: Share = { rank: 0, size: 1 };
 
 export class GradientPool {
   readonly #options: PoolOptions;
   readonly #workers: WorkerThreads;
+  readonly #team: Team;
   #opened = 0;
 
   constructor(options: PoolOptions) {
     const { dataset, config, microBatch, workers } = options;
     this.#options = options;
+    this.#team = options.team ?? Team.alone();
     enableFusedMultiplyAdd();
     const { train, test, mean, scale } = dataset;
     const network = { config, batchRows: microBatch, normalisation: { mean, scale } };
@@ -85,13 +86,13 @@ export class GradientPool {
     const { part, rows } = arrays.evaluation;
     const labels = Uint16Array.from(rows, (row) => dataset[part].labels[row]!);
     const lane = this.#opened++;
-    const { share = ALONE } = this.#options;
-    return new GradientLane(arrays, { lane, microBatch, workers: this.#workers, labels, share });
+    const parts = { lane, microBatch, workers: this.#workers, labels, team: this.#team };
+    return new GradientLane(arrays, parts);
   }
 
-  /** Worker threads. */
-  get workers(): number {
-    return this.#workers.count;
+  /** How many lanes may work at a time: one where processes must exchange in the same order. */
+  get mostLanes(): number {
+    return this.#team.size === 1 ? this.#workers.count : 1;
   }
 
   async close(): Promise<void> {
@@ -112,8 +113,10 @@ interface LaneParts {
   readonly workers: WorkerThreads;
   /** The class of each sample that is evaluated. */
   readonly labels: Uint16Array;
-  readonly share: Share;
+  readonly team: Team;
 }
+
+type MicroBatchScore = Omit<PieceScore, "predictions">;
 
 /** Pieces that the workers do, and the slots that they may use. */
 interface PieceTasks {
@@ -129,12 +132,15 @@ export class GradientLane {
   readonly order: Int32Array;
   /** How many samples {@link evaluate} scores. */
   readonly evaluated: number;
+  /** The processes that share each batch. */
+  readonly team: Team;
+  /** Threads of this process. */
+  readonly threads: number;
   readonly #labels: Uint16Array;
   readonly #arrays: LaneArrays;
   readonly #lane: number;
   readonly #microBatch: number;
   readonly #workers: WorkerThreads;
-  readonly #share: Share;
   /** The slots as the library's accumulate() takes them: each is the gradient of its parameter. */
   readonly #sums: readonly (readonly Parameter[])[];
   #weightsVersion = 0;
@@ -147,7 +153,8 @@ export class GradientLane {
     this.#lane = parts.lane;
     this.#microBatch = parts.microBatch;
     this.#workers = parts.workers;
-    this.#share = parts.share;
+    this.team = parts.team;
+    this.threads = parts.workers.count;
     this.#sums = arrays.slots.map((slot) => slot.map(asOwnGradient));
     this.#workers.tell({ kind: "open", lane: this.#lane, arrays });
   }
@@ -161,15 +168,16 @@ export class GradientLane {
   }
 
   /**
-   * Adds up the gradients of the summed loss over part of the order.
+   * Adds up the gradients of the summed loss over part of the order: this process's part of it. Scores are of all
+   * processes.
    *
    * @param parameters whose gradients are written, in the order of the model's
    */
   async gradients(batch: Range, parameters: readonly Parameter[]): Promise<BatchScore> {
     const pieces = this.#pieces(batch);
-    const places = ownPlaces(pieces.length, this.#share);
+    const places = ownPlaces(pieces.length, this.team);
     const own = places.filter((piece) => piece !== null);
-    const scores = new Array<PieceScore>(pieces.length);
+    const ownScores = new Array<PieceScore>(own.length);
     const free = this.#freeSlots();
     const filled = new Map<number, number>();
     const sums = new PartialSums<number>((sum, part) => {
@@ -189,12 +197,12 @@ export class GradientLane {
     addFilled();
     const tasks = { kind: "gradients" as const, pieces: own.map((piece) => pieces[piece]!), free };
     await this.#forEach(tasks, (index, score, slot) => {
-      const piece = own[index]!;
-      scores[piece] = score;
-      filled.set(piece, slot);
+      ownScores[index] = score;
+      filled.set(own[index]!, slot);
       addFilled();
     });
     this.#writeGradients(sums.finish(), parameters);
+    const scores = this.#exchange(ownScores, { pieces: pieces.length, layers: parameters.length });
     const parts = parameters.map((_, index) =>
       pieces.map(({ begin, end }, piece) => ({
         samples: end - begin,
@@ -206,18 +214,35 @@ export class GradientLane {
 
   /** Loss, right answers and predictions over the rows that are evaluated. */
   async evaluate(): Promise<Evaluation> {
+    const { rank, size } = this.team;
     const pieces = this.#pieces({ begin: 0, end: this.evaluated });
-    const scores = new Array<Evaluation>(pieces.length);
+    /** Processes take parts that lie one after the other. */
+    const firstOf = (of: number): number => Math.floor((of * pieces.length) / size);
+    const own = pieces.slice(firstOf(rank), firstOf(rank + 1));
+    const scores = new Array<Evaluation>(own.length);
     const free = this.#freeSlots();
-    await this.#forEach({ kind: "evaluate", pieces, free }, (piece, score, slot) => {
+    await this.#forEach({ kind: "evaluate", pieces: own, free }, (piece, score, slot) => {
       scores[piece] = score;
       free.push(slot);
     });
-    const predictions = new Uint16Array(this.evaluated);
-    scores.forEach((score, piece) => {
-      predictions.set(score.predictions, pieces[piece]!.begin);
-    });
-    return { ...totalScore(scores), predictions };
+    const counts = Array.from({ length: size }, (_, of) => firstOf(of + 1) - firstOf(of));
+    const numbers = this.team.gather(
+      scores.flatMap(({ loss, correct }) => [loss, correct]),
+      counts.map((count) => 2 * count),
+    );
+    const all = pieces.map((_, piece) => ({
+      loss: numbers[2 * piece]!,
+      correct: numbers[2 * piece + 1]!,
+    }));
+    const samplesOf = (of: number): number =>
+      pieces
+        .slice(firstOf(of), firstOf(of + 1))
+        .reduce((sum, { begin, end }) => sum + end - begin, 0);
+    const predictions = this.team.gather(
+      scores.flatMap((score) => [...score.predictions]),
+      counts.map((_, of) => samplesOf(of)),
+    );
+    return { ...totalScore(all), predictions: Uint16Array.from(predictions) };
   }
 
   /** The class of each sample that is evaluated. */
@@ -234,6 +259,27 @@ export class GradientLane {
       begin: begin + index * this.#microBatch,
       end: Math.min(begin + (index + 1) * this.#microBatch, end),
     }));
+  }
+
+  /** Gives all processes the scores of all pieces. */
+  #exchange(
+    own: readonly PieceScore[],
+    { pieces, layers }: { pieces: number; layers: number },
+  ): MicroBatchScore[] {
+    const width = 2 + layers;
+    const piecesOf = Array.from({ length: this.team.size }, (_, rank) =>
+      ownPlaces(pieces, { rank, size: this.team.size }).filter((piece) => piece !== null),
+    );
+    const numbers = this.team.gather(
+      own.flatMap(({ loss, correct, sumSquares }) => [loss, correct, ...sumSquares]),
+      piecesOf.map(({ length }) => width * length),
+    );
+    const scores = new Array<MicroBatchScore>(pieces);
+    piecesOf.flat().forEach((piece, index) => {
+      const [loss, correct, ...sumSquares] = numbers.subarray(width * index, width * (index + 1));
+      scores[piece] = { loss: loss!, correct: correct!, sumSquares };
+    });
+    return scores;
   }
 
   /** All slots; those at the end are taken first. */
