@@ -1,6 +1,7 @@
 /** Options: defaults, what goes together, and that each changes what is trained. */
 import { Parameter } from "layerwise";
 import { describe, expect, test } from "vitest";
+import { Team } from "../src/distributed/team.js";
 import { createOptimizer } from "../src/optimizers/create.js";
 import { OPTIMIZERS, RULES } from "../src/optimizers/names.js";
 import type { OptimizerName } from "../src/optimizers/names.js";
@@ -21,6 +22,9 @@ function trained(optimizer: OptimizerName, raw: RawOptions): number[] {
     step: options,
     lr: () => 0.5,
     maxGradNorm,
+    team: Team.alone(),
+    shardState: false,
+    threads: 1,
   });
   for (const size of [1, 8, 2]) {
     for (const { grad } of [matrix, bias]) {

@@ -14,7 +14,10 @@ interface ShardedParts {
 /** Steps add up the gradients of all processes, each its part, and have the same bits as without sharding. */
 export class ShardedOptimizer implements StepOptimizer {
   readonly addsUpGradients = true;
-  readonly #optimizer: InstanceType<Members["library"]["ShardedLARS32bit"]>;
+  readonly #optimizer: Pick<
+    InstanceType<Members["library"]["ShardedLARS"]>,
+    "step" | "stateBytes" | "stateDict" | "loadStateDict" | "dispose"
+  >;
 
   constructor(
     parameters: readonly Parameter[],
