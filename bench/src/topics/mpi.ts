@@ -1,0 +1,87 @@
+import { AGREED, MESSAGES } from "../mpi/norms.js";
+import { isInstalled, LIBRARIES, runJob } from "../mpi/run-job.js";
+import { LIBRARY, MEMCPY, TREE } from "../mpi/sums.js";
+import type { JobOutcome, JobRow, JobTask } from "../mpi/task.js";
+import type { Effort } from "../measure/in-new-process.js";
+import { spread } from "../results.js";
+import type { Table } from "../results.js";
+import { ratioOf, spreadOf } from "../timing.js";
+
+/** What is kept of a run; the model of step time is checked against it. */
+export interface MpiRaw {
+  readonly kind: JobTask["kind"];
+  readonly outcome: JobOutcome;
+}
+
+const KIB = 1024;
+/** 64 KiB … 256 MiB of float32. */
+const ELEMENTS = [0, 1, 2, 3, 4, 5, 6].map((step) => 2 ** (14 + 2 * step));
+/** 1 MiB, 16 MiB, and the gradients of ResNet-50. */
+const ELEMENTS_BY_PROCESSES = [2 ** 18, 2 ** 22, 25_557_032];
+/** Two norms of each of ResNet-50's 161 layers. */
+const DOUBLES = 2 * 161;
+
+export async function* mpi({ quick, rounds }: Effort) {
+  const installed = LIBRARIES.filter((library) => {
+    if (isInstalled(library)) return true;
+    console.warn(`mpi: ${library} is not installed (Debian: openmpi-bin, mpich); left out`);
+    return false;
+  });
+  const raw: MpiRaw[] = [];
+  for (const library of installed) {
+    const add = async (processes: number, kind: JobTask["kind"], sizes: readonly number[]) => {
+      raw.push({ kind, outcome: await runJob(library, processes, { kind, sizes, rounds }) });
+    };
+    await add(2, "sums", quick ? ELEMENTS.slice(0, 4) : ELEMENTS);
+    await add(2, "norms", [DOUBLES]);
+    for (const processes of quick ? [4] : [4, 8]) {
+      await add(processes, "sums", quick ? [2 ** 18] : ELEMENTS_BY_PROCESSES);
+    }
+    yield { title: "Processes, on MPI", tables: tablesOf(raw), raw };
+  }
+}
+
+function tablesOf(raw: readonly MpiRaw[]): Table[] {
+  const of = (kind: JobTask["kind"]): JobOutcome[] =>
+    raw.filter((entry) => entry.kind === kind).map(({ outcome }) => outcome);
+  return [
+    {
+      title: "Sums over all processes",
+      notes: [
+        "An all-reduce in the fixed order, checked to the bit, next to `MPI_Allreduce` of the same array in place and to a copy of as many bytes by every process at once (`TypedArray.set`). Ratios are of speeds: above 1, the fixed order is faster. All processes are on this machine: with more of them than cores, they take turns, and MPI waits busily.",
+      ],
+      head: [
+        ...["library", "processes", "KiB", "fixed order, ms", "`MPI_Allreduce`, ms"],
+        ...["copy, ms", "speed to `MPI_Allreduce`", "speed to a copy"],
+      ],
+      rows: of("sums").flatMap((outcome) => outcome.rows.map((row) => sumsRow(outcome, row))),
+    },
+    {
+      title: "The exchange of ResNet-50's norms",
+      notes: [
+        "322 doubles, of which every process has an equal part and gets all. The collective compares the call over all processes first, which is a message of its own.",
+      ],
+      head: ["library", "processes", "doubles", "collective, µs", "`MPI_Allgather`, µs"],
+      rows: of("norms").flatMap((outcome) => outcome.rows.map((row) => normsRow(outcome, row))),
+    },
+  ];
+}
+
+function sumsRow({ library, processes }: JobOutcome, { size, samples }: JobRow): string[] {
+  const [tree, reduced, copied] = [TREE, LIBRARY, MEMCPY].map((name) => samples[name]!) as [
+    readonly number[],
+    readonly number[],
+    readonly number[],
+  ];
+  return [
+    ...[library, String(processes), ((4 * size) / KIB).toFixed(0)],
+    ...[tree, reduced, copied].map((ms) => spread(spreadOf(ms))),
+    ...[reduced, copied].map((ms) => spread(ratioOf(ms, tree))),
+  ];
+}
+
+function normsRow({ library, processes }: JobOutcome, { size, samples }: JobRow): string[] {
+  const microseconds = (name: string): string =>
+    spread(spreadOf(samples[name]!.map((ms) => 1000 * ms)));
+  return [...[library, String(processes), String(size)], ...[AGREED, MESSAGES].map(microseconds)];
+}
