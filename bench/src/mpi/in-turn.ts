@@ -11,7 +11,7 @@ export interface Contender {
 /** Long against a barrier, which takes microseconds. */
 const BURST_MS = 4;
 const MOST_STEPS = 4000;
-const WARM_UP_STEPS = 5;
+const WARM_UP_MS = 60;
 
 /** @returns milliseconds of a step by contender, one number a round; those of rank 0 */
 export function timeTogether(
@@ -31,15 +31,17 @@ export function timeTogether(
   return samples;
 }
 
+/** Warms up with more and more steps, until code is compiled and a burst is long enough. */
 function burstOf(transport: Transport, contender: Contender): number {
-  contender.prepare?.();
-  let fastest = Infinity;
-  for (let step = 0; step < WARM_UP_STEPS; step++) {
-    fastest = Math.min(fastest, timed(transport, contender, 1));
+  const ms = new Float64Array(1);
+  for (let steps = 1; ; steps *= 2) {
+    contender.prepare?.();
+    ms[0] = timed(transport, contender, steps);
+    transport.broadcast(ms, 0);
+    if (ms[0] >= WARM_UP_MS) {
+      return Math.max(1, Math.min(MOST_STEPS, Math.round((BURST_MS * steps) / ms[0])));
+    }
   }
-  const steps = new Float64Array([Math.min(MOST_STEPS, Math.max(1, BURST_MS / fastest))]);
-  transport.broadcast(steps, 0);
-  return Math.round(steps[0]!);
 }
 
 /** From when all are here until all are done. */
