@@ -7,4 +7,10 @@ export { agreeOnJob } from "./distributed/agreement.js";
 export type { Fact } from "./distributed/agreement.js";
 export { DataParallel } from "./distributed/data-parallel.js";
 export type { DataParallelOptions } from "./distributed/data-parallel.js";
+export {
+  ShardedLARS,
+  ShardedLARS32bit,
+  ShardedLARS8bit,
+} from "./distributed/sharded/sharded-lars.js";
+export type { ShardedOptions } from "./distributed/sharded/sharded-lars.js";
 export { broadcastWeights, expectSameWeights } from "./distributed/weights.js";
