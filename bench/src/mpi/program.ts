@@ -2,6 +2,7 @@
 import { printedOutcome } from "./run-job.js";
 import { joinJob } from "./internals.js";
 import { timeNorms } from "./norms.js";
+import { timeSteps } from "./steps.js";
 import { timeSums } from "./sums.js";
 import type { JobTask } from "./task.js";
 
@@ -9,7 +10,7 @@ const { kind, sizes, rounds } = JSON.parse(process.argv[2]!) as JobTask;
 const job = await joinJob();
 const { transport } = job;
 try {
-  const time = kind === "sums" ? timeSums : timeNorms;
+  const time = { sums: timeSums, norms: timeNorms, steps: timeSteps }[kind];
   const rows = sizes.map((size) => time(job, size, rounds));
   const outcome = { library: transport.name, processes: transport.size, rows };
   if (transport.rank === 0) console.log(printedOutcome(outcome));

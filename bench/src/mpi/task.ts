@@ -4,17 +4,20 @@
 export type Library = "Open MPI" | "MPICH";
 
 export interface JobTask {
-  /** "sums": all-reduces of float32. "norms": the exchange of ResNet-50's norms. */
-  readonly kind: "sums" | "norms";
-  /** Elements of each array; for "norms", doubles of all processes together. */
+  /** "sums": all-reduces of float32. "norms": the exchange of ResNet-50's norms. "steps": those of ResNet-50. */
+  readonly kind: "sums" | "norms" | "steps";
+  /** Elements of each array; for "norms", doubles of all processes together; for "steps", bits of the state. */
   readonly sizes: readonly number[];
   readonly rounds: number;
 }
 
-/** Milliseconds by round, of everyone who was timed with an array of one size. */
 export interface JobRow {
+  /** One of the task's. */
   readonly size: number;
+  /** Milliseconds by round, of everyone who was timed. */
   readonly samples: Readonly<Record<string, readonly number[]>>;
+  /** Of "steps": the most that a process holds. */
+  readonly stateBytes?: Readonly<Record<string, number>>;
 }
 
 export interface JobOutcome {

@@ -1,5 +1,6 @@
 import { AGREED, MESSAGES } from "../mpi/norms.js";
 import { isInstalled, LIBRARIES, runJob } from "../mpi/run-job.js";
+import { SHARDED, WHOLE } from "../mpi/steps.js";
 import { LIBRARY, MEMCPY, TREE } from "../mpi/sums.js";
 import type { JobOutcome, JobRow, JobTask } from "../mpi/task.js";
 import type { Effort } from "../measure/in-new-process.js";
@@ -34,6 +35,7 @@ export async function* mpi({ quick, rounds }: Effort) {
     };
     await add(2, "sums", quick ? ELEMENTS.slice(0, 4) : ELEMENTS);
     await add(2, "norms", [DOUBLES]);
+    for (const processes of quick ? [2] : [2, 4, 8]) await add(processes, "steps", [32, 8]);
     for (const processes of quick ? [4] : [4, 8]) {
       await add(processes, "sums", quick ? [2 ** 18] : ELEMENTS_BY_PROCESSES);
     }
@@ -64,6 +66,28 @@ function tablesOf(raw: readonly MpiRaw[]): Table[] {
       head: ["library", "processes", "doubles", "collective, µs", "`MPI_Allgather`, µs"],
       rows: of("norms").flatMap((outcome) => outcome.rows.map((row) => normsRow(outcome, row))),
     },
+    {
+      title: "State on each process, and a step over ResNet-50",
+      notes: [
+        "25,557,032 parameters. State is what the optimizer of the process with the most holds. A step sums the gradients over all processes, and gives all the same weights, which are checked: two steps have, to the bit, the weights of LARS on one process. One thread a process; all processes are on this machine.",
+      ],
+      head: [
+        ...["library", "processes", "bits"],
+        ...["state, whole, bytes", "state, sharded, bytes", "whole / sharded"],
+        ...["`DataParallel`, ms", "`ShardedLARS`, ms"],
+      ],
+      rows: of("steps").flatMap((outcome) => outcome.rows.map((row) => stepsRow(outcome, row))),
+    },
+  ];
+}
+
+function stepsRow({ library, processes }: JobOutcome, { size, samples, stateBytes }: JobRow) {
+  const names = [WHOLE, SHARDED];
+  return [
+    ...[library, String(processes), String(size)],
+    ...names.map((name) => stateBytes![name]!.toLocaleString("en")),
+    (stateBytes![WHOLE]! / stateBytes![SHARDED]!).toFixed(2),
+    ...names.map((name) => spread(spreadOf(samples[name]!))),
   ];
 }
 
