@@ -14,3 +14,4 @@ export {
 } from "./distributed/sharded/sharded-lars.js";
 export type { ShardedOptions } from "./distributed/sharded/sharded-lars.js";
 export { broadcastWeights, expectSameWeights } from "./distributed/weights.js";
+export { broadcastText, gatherTexts } from "./distributed/texts.js";

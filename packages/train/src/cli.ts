@@ -3,7 +3,11 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { checkText } from "./check.js";
 import { MISSING } from "./data/table-format.js";
-import { endOnStrayErrors, endWith } from "./ending.js";
+import { shareOfCores } from "./distributed/cores.js";
+import { joinTeam } from "./distributed/join-team.js";
+import { isShared } from "./distributed/team.js";
+import type { Team } from "./distributed/team.js";
+import { endOnStrayErrors, endWith, exitCodeOf } from "./ending.js";
 import { UsageError } from "./errors.js";
 import { MODELS } from "./models/model.js";
 import { INITS } from "./models/parameters.js";
@@ -21,10 +25,20 @@ import {
 import type { RawOptions } from "./options.js";
 import { DEFAULT_EPOCHS } from "./plan.js";
 import { executeRun, resumeRun, startRun } from "./run.js";
+import type { Run } from "./run.js";
 import { DEFAULT_BATCH_SIZES, DEFAULT_SWEEP_OPTIMIZERS } from "./sweep/sweep-options.js";
 import { executeSweep, resumeSweep, startSweep } from "./sweep/sweep.js";
 import { editDistance } from "./text.js";
 import { VERSIONS } from "./versions.js";
+
+/** What the arguments ask for. */
+interface Work {
+  /** What all processes must have been told alike. */
+  readonly describes: object;
+  run(team: Team): Promise<void>;
+}
+
+let work: Work | null = null;
 
 /** What a training run and the runs of a sweep have in common. */
 function addTrainingOptions(command: Command): Command {
@@ -83,20 +97,32 @@ function trainCommand(program: Command): void {
       "the highest rate, or auto: searched for each optimizer on held-out training samples (default: auto, but for the documented setting)",
     )
     .option("--seed <number>", "of first weights, shuffles and held-out rows (default: 1)")
-    .option("--workers <count>", "threads that compute gradients (default: one a core)")
+    .option(
+      "--workers <count>",
+      "threads that compute gradients, in each process (default: one a core, or its share of the cores)",
+    )
+    .option(
+      "--shard-state",
+      "splits the optimizer's state over the processes of mpirun; for lars and sgd optimizers",
+    )
     .option("--out <folder>", "a new folder for the run (default: runs/<time>)")
     .option("--resume <folder>", "continues a run that was stopped")
-    .action(async (options: RawOptions) => {
+    .action((options: RawOptions) => {
       checkCommand(program);
       const { out, resume, workers, ...training } = options;
-      const threads = checkThreads("--workers", workers);
+      const threads = workers === undefined ? null : checkThreads("--workers", workers);
       if (resume === undefined) {
         const folder = typeof out === "string" ? out : join("runs", timestamp());
-        await executeRun(startRun(checkOptions(training), folder), threads);
+        const checked = checkOptions(training);
+        work = {
+          describes: training,
+          run: (team) => train(startRun(checked, folder, team), threads),
+        };
         return;
       }
       checkAlone({ ...training, out }, "--workers");
-      await executeRun(resumeRun(checkText("--resume", resume)), threads);
+      const folder = checkText("--resume", resume);
+      work = { describes: { resume }, run: (team) => train(resumeRun(folder, team), threads) };
     });
 }
 
@@ -128,18 +154,39 @@ function sweepCommand(program: Command): void {
     .option("--jobs <count>", "runs at a time (default: one a core)")
     .option("--out <folder>", "a new folder for the sweep (default: runs/sweep-<time>)")
     .option("--resume <folder>", "continues a sweep that was stopped")
-    .action(async (options: RawOptions) => {
+    .action((options: RawOptions) => {
       checkNoneBefore(program.opts());
       const { out, resume, jobs, ...sweep } = options;
       const parallel = checkThreads("--jobs", jobs);
       if (resume === undefined) {
         const folder = typeof out === "string" ? out : join("runs", `sweep-${timestamp()}`);
-        await executeSweep(startSweep(sweep, folder), parallel);
+        work = sweepWork(() => executeSweep(startSweep(sweep, folder), parallel));
         return;
       }
       checkAlone({ ...sweep, out }, "--jobs");
-      await executeSweep(resumeSweep(checkText("--resume", resume)), parallel);
+      const folder = checkText("--resume", resume);
+      work = sweepWork(() => executeSweep(resumeSweep(folder), parallel));
     });
+}
+
+async function train(run: Run, workers: number | null): Promise<void> {
+  await executeRun(run, workers ?? shareOfCores(run.team));
+}
+
+/** A sweep starts processes of its own. */
+function sweepWork(run: () => Promise<void>): Work {
+  return {
+    describes: { sweep: true },
+    run: async (team) => {
+      team.together(() => {
+        if (team.size === 1) return;
+        throw new UsageError(
+          `sweep: expected one process, got ${team.size}: its runs are processes of their own; start it without mpirun, or with --jobs`,
+        );
+      });
+      await run();
+    },
+  };
 }
 
 /** Training takes options only: another word was meant to be a command, or an option's value. */
@@ -181,16 +228,22 @@ function timestamp(): string {
   return local.toISOString().slice(0, 19).replace(/[T:]/g, "-");
 }
 
-const program = new Command("layerwise-train")
-  .description("Trains a classifier with LARS and with SGD, and shows what each optimizer did.")
-  .version(versionText(), "-V, --version", "versions of the trainer and of layerwise")
-  // Options after "sweep" are its own, although training has options of the same names.
-  .enablePositionalOptions()
-  // Words are looked at by the action, which knows what was meant.
-  .allowExcessArguments()
-  .exitOverride();
-trainCommand(program);
-sweepCommand(program);
+function createProgram(team: Team): Command {
+  const program = new Command("layerwise-train")
+    .description("Trains a classifier with LARS and with SGD, and shows what each optimizer did.")
+    .version(versionText(), "-V, --version", "versions of the trainer and of layerwise")
+    // Options after "sweep" are its own, although training has options of the same names.
+    .enablePositionalOptions()
+    // Words are looked at by the action, which knows what was meant.
+    .allowExcessArguments()
+    .exitOverride();
+  // One process speaks for all.
+  if (!team.isFirst)
+    program.configureOutput({ writeOut: () => undefined, writeErr: () => undefined });
+  trainCommand(program);
+  sweepCommand(program);
+  return program;
+}
 
 endOnStrayErrors();
 // A sweep holds the other end of this channel: when it is killed, its cells must not train on.
@@ -200,7 +253,22 @@ if ((process.connected as boolean | undefined) === false) process.exit(1);
 process.channel?.unref();
 
 try {
-  await program.parseAsync();
+  const team = await joinTeam();
+  try {
+    const { describes, run } = team.together(() => {
+      createProgram(team).parse();
+      return work!;
+    });
+    team.agree([{ of: "command line", what: "options", value: JSON.stringify(describes) }]);
+    await run(team);
+  } catch (error) {
+    if (team.size > 1 && !isShared(error)) {
+      endWith(error);
+      team.abort("layerwise-train could not go on");
+    }
+    process.exitCode = team.isFirst ? endWith(error) : exitCodeOf(error);
+  }
+  team.leave();
 } catch (error) {
   process.exitCode = endWith(error);
 }

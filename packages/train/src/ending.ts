@@ -13,14 +13,21 @@ const DEBUG = "LAYERWISE_DEBUG";
 /** Prints what was thrown, unless it was before, and returns the exit code. */
 export function endWith(error: unknown): number {
   if (process.env[DEBUG] === "1" && error instanceof Error) console.error(error.stack);
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : UNUSABLE;
-  if (error instanceof TrainingError) return FAILED;
+  const wasPrinted = error instanceof CommanderError || error instanceof TrainingError;
   if (error instanceof UsageError || error instanceof WriteError) {
     console.error(`${NAME}: ${oneLine(error.message)}`);
-    return error instanceof UsageError ? UNUSABLE : FAILED;
+  } else if (!wasPrinted) {
+    console.error(
+      `${NAME}: unexpected error: ${oneLine(messageOf(error))}; ${DEBUG}=1 shows where`,
+    );
   }
-  console.error(`${NAME}: unexpected error: ${oneLine(messageOf(error))}; ${DEBUG}=1 shows where`);
-  return FAILED;
+  return exitCodeOf(error);
+}
+
+/** The code alone: for processes whose error another one prints. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : UNUSABLE;
+  return error instanceof UsageError ? UNUSABLE : FAILED;
 }
 
 /** Removes control characters: messages quote files, which can contain line ends and terminal commands. */

@@ -46,6 +46,8 @@ export interface TrainOptions extends StepOptions {
   readonly init: Init;
   /** Scores a held-out part of the training set in place of the test set. */
   readonly holdOut: boolean;
+  /** Splits the optimizer's state over the processes. */
+  readonly shardState: boolean;
   readonly warmupEpochs: number | null;
   readonly schedule: ScheduleName;
   readonly seed: number;
@@ -109,6 +111,7 @@ export function checkOptions(raw: RawOptions): TrainOptions {
     maxGradNorm: optional<TrainOptions["maxGradNorm"]>("maxGradNorm", null, checkSearchable),
     init: optional<Init>("init", "he", choice(INITS)),
     holdOut: optional("holdOut", false, checkFlag),
+    shardState: optional("shardState", false, checkFlag),
     warmupEpochs: optional<number | null>("warmupEpochs", null, (option, value) =>
       checkNumber(option, value, { from: 0, to: epochs ?? MAX_EPOCHS, below: true }),
     ),
@@ -176,6 +179,12 @@ function checkTogether(options: TrainOptions): void {
   if (ignored !== undefined && options.optimizer.every((name) => ruleOf(name) === "adamw")) {
     throw new UsageError(
       `${optionName(ignored)}: expected an optimizer other than adamw, which has no such option, got ${options.optimizer.join(",")}`,
+    );
+  }
+  const adamw = options.optimizer.find((name) => ruleOf(name) === "adamw");
+  if (options.shardState && adamw !== undefined) {
+    throw new UsageError(
+      `--shard-state: expected optimizers of lars and sgd only, whose state can be split, got ${adamw}`,
     );
   }
   const isNesterov = options.optimizer.some((name) => ruleOf(name) === "sgd-nesterov");

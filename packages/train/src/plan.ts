@@ -55,6 +55,7 @@ export interface TrainingPlan {
   readonly stepsPerEpoch: number;
   readonly warmupSteps: number;
   readonly schedule: ScheduleName;
+  readonly shardState: boolean;
 }
 
 /**
@@ -99,10 +100,11 @@ export function trainingPlan(
   optimizer: OptimizerName,
   setting: Setting,
 ): TrainingPlan {
-  const { init, seed, batchSize, epochs, warmupEpochs, schedule } = options;
+  const { init, seed, batchSize, epochs, warmupEpochs, schedule, shardState } = options;
   const warmupSteps = Math.round(warmupEpochs * stepsPerEpoch);
   const length = { batchSize, epochs, stepsPerEpoch, warmupSteps };
-  return { optimizer, setting, step: options, model, init, seed, schedule, ...length };
+  const names = { optimizer, setting, step: options, model, init, seed, schedule, shardState };
+  return { ...names, ...length };
 }
 
 /** @param samples of the training set */

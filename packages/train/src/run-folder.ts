@@ -178,15 +178,23 @@ export class RunFolder {
    * @throws UsageError when the file is damaged
    */
   readCheckpoint(optimizer: OptimizerName): SavedRun | null {
-    const file = this.checkpointFile(optimizer);
-    const bytes = readIfThere(file, MAX_CHECKPOINT_BYTES);
-    if (bytes === null) return null;
-    try {
-      const checkpoint = decodeCheckpoint(bytes);
-      return { checkpoint, progress: progressOf(checkpoint.metadata ?? {}) };
-    } catch (error) {
-      throw new UsageError(`${file}: expected a checkpoint of this run, got ${messageOf(error)}`);
-    }
+    const bytes = this.checkpointBytes(optimizer);
+    return bytes === null ? null : decodeSavedRun(this.checkpointFile(optimizer), bytes);
+  }
+
+  /** The file of {@link readCheckpoint} as it is. */
+  checkpointBytes(optimizer: OptimizerName): Uint8Array | null {
+    return readIfThere(this.checkpointFile(optimizer), MAX_CHECKPOINT_BYTES);
+  }
+}
+
+/** @throws UsageError that names the file when it is no checkpoint of a run */
+export function decodeSavedRun(file: string, bytes: Uint8Array): SavedRun {
+  try {
+    const checkpoint = decodeCheckpoint(bytes);
+    return { checkpoint, progress: progressOf(checkpoint.metadata ?? {}) };
+  } catch (error) {
+    throw new UsageError(`${file}: expected a checkpoint of this run, got ${messageOf(error)}`);
   }
 }
 

@@ -7,9 +7,12 @@ import { heldOutRows } from "./data/held-out.js";
 import { loadDataset } from "./data/load.js";
 import { reloadDataset } from "./data/reload.js";
 import { describeRun, describeSetting } from "./describe.js";
+import { asShared } from "./distributed/team.js";
+import type { Team } from "./distributed/team.js";
+import { describeTeam } from "./distributed/describe-team.js";
 import { TrainingError, UsageError, messageOf } from "./errors.js";
+import { enableFusedMultiplyAdd } from "./gradients/fused-multiply-add.js";
 import { GradientPool } from "./gradients/pool.js";
-import { MetricsFile, readMetrics } from "./metrics.js";
 import type { FailureMetrics } from "./metrics.js";
 import { checkNewFolder } from "./new-folder.js";
 import { noiseSentence, noiseSummary } from "./noise.js";
@@ -17,51 +20,68 @@ import type { OptimizerName } from "./optimizers/names.js";
 import type { TrainOptions } from "./options.js";
 import { makePlan, trainingPlan } from "./plan.js";
 import type { Plan, PlannedRun, Settings } from "./plan.js";
-import { ProgressLog, finalLine } from "./progress.js";
-import { writeReport } from "./report/report.js";
-import { shownLayers } from "./report/shown-layers.js";
+import { finalLine } from "./progress.js";
 import { resumable, shellWord } from "./resumable.js";
-import { RunFolder } from "./run-folder.js";
+import { RunFolder, decodeSavedRun } from "./run-folder.js";
 import type { SavedRun } from "./run-folder.js";
-import { historyOf } from "./run-history.js";
 import type { RunHistory } from "./run-history.js";
+import { RunRecord } from "./run-record.js";
 import { findSetting } from "./search/find-settings.js";
 import { SearchFile } from "./search/search-file.js";
 import { settingSource } from "./search/settings.js";
 import { Training } from "./training.js";
 
-/** An epoch of a small data set takes less time than a report. */
-const REPORT_INTERVAL_MS = 2000;
-
 /** A run that can begin or go on. */
 export interface Run extends PlannedRun {
   readonly dataset: Dataset;
-  readonly folder: RunFolder;
+  /** null: another process owns it. */
+  readonly folder: RunFolder | null;
+  readonly team: Team;
   /** Rates and clipping of the optimizers that have theirs; a search adds to them. */
   settings: Settings;
 }
 
 /** Everything is checked here, before any training. */
-export function startRun(options: TrainOptions, out: string): Run {
+export function startRun(options: TrainOptions, out: string, team: Team): Run {
   const path = resolve(out);
-  checkNewFolder(path);
-  const dataset = loadDataset(options);
-  const plan = makePlan(options, dataset);
+  team.onFirst(() => {
+    checkNewFolder(path);
+  });
+  const { dataset, plan } = team.together(() => {
+    const loaded = loadDataset(options);
+    return { dataset: loaded, plan: makePlan(options, loaded) };
+  });
+  agreeOnPlan(plan, team);
   const settings = settingsWithoutSearch(plan);
-  return { plan, dataset, folder: RunFolder.create(path, { plan, settings }), settings };
+  const folder = team.onFirst(() => RunFolder.create(path, { plan, settings }));
+  return { plan, dataset, folder, settings, team };
 }
 
 /** Opens a run whose folder is there, on the data that it was started with. */
-export function resumeRun(path: string): Run {
-  const folder = RunFolder.open(resolve(path));
+export function resumeRun(path: string, team: Team): Run {
+  const folder = team.onFirst(() => RunFolder.open(resolve(path)));
   try {
-    const { options, settings, fingerprint } = folder.readConfig();
-    const dataset = reloadDataset(options, { saved: fingerprint, folder: folder.path });
-    return { plan: makePlan(options, dataset), dataset, folder, settings };
+    const { options, settings, fingerprint } = team.fromFirst(() => folder!.readConfig());
+    const { dataset, plan } = team.together(() => {
+      const saved = { saved: fingerprint, folder: resolve(path) };
+      const loaded = reloadDataset(options, saved);
+      return { dataset: loaded, plan: makePlan(options, loaded) };
+    });
+    agreeOnPlan(plan, team);
+    return { plan, dataset, folder, settings, team };
   } catch (error) {
-    folder.unlock();
+    folder?.unlock();
     throw error;
   }
+}
+
+/** The arithmetic of processors is compared too: what the gradients need of it must be on. */
+function agreeOnPlan({ fingerprint, options }: Plan, team: Team): void {
+  enableFusedMultiplyAdd();
+  team.agree([
+    { of: "data", what: "fingerprint", value: fingerprint },
+    { of: "run", what: "options", value: JSON.stringify(options) },
+  ]);
 }
 
 function settingsWithoutSearch(plan: Plan): Settings {
@@ -79,66 +99,84 @@ function settingsWithoutSearch(plan: Plan): Settings {
  * @throws TrainingError after the others when one of them could not go on
  */
 export async function executeRun(run: Run, workers: number): Promise<void> {
-  const { plan, folder } = run;
-  const command = `layerwise-train --resume ${shellWord(folder.path)}`;
-  let history: RunHistory;
+  const { folder, team } = run;
+  let failures: readonly string[];
   try {
-    history = await resumable(command, async () => {
-      console.log(describeRun(run, run.dataset, folder.path));
-      const done = await searchAndTrain(run, workers);
-      printNoise(plan, done);
-      console.log(`report: ${folder.reportFile}`);
-      if (plan.options.optimizer.length > 1) printResults(plan, done);
-      return done;
-    });
+    failures =
+      folder === null
+        ? await searchAndTrain(run, workers)
+        : await resumable(commandToResume(folder, team), () => {
+            console.log(describeRun(run, run.dataset, folder.path));
+            if (team.members !== null) console.log(describeTeam(team.members, workers));
+            return searchAndTrain(run, workers);
+          });
   } finally {
-    folder.unlock();
+    folder?.unlock();
   }
-  const [failure] = history.failures;
-  if (failure !== undefined) throw new TrainingError(failure.message);
+  const [failure] = failures;
+  if (failure !== undefined) throw asShared(new TrainingError(failure));
 }
 
-async function searchAndTrain(run: Run, workers: number): Promise<RunHistory> {
-  const { plan, dataset, folder } = run;
+function commandToResume({ path }: RunFolder, { size }: Team): string {
+  const launcher = size === 1 ? "" : `mpirun -n ${size} `;
+  return `${launcher}layerwise-train --resume ${shellWord(path)}`;
+}
+
+/** @returns the message of each optimizer that failed */
+async function searchAndTrain(run: Run, workers: number): Promise<readonly string[]> {
+  const { plan, dataset, team, folder } = run;
   // What may refuse a damaged folder comes before the pool: its threads would outlive the error.
-  const metrics = new MetricsFile(folder.metricsFile, metricsToKeep(run));
-  const history = historyOf(readMetrics(folder.metricsFile), shownLayers(plan.model));
-  const searches = new SearchFile(folder.searchFile);
-  const pool = new GradientPool({
-    dataset,
-    config: plan.model,
-    microBatch: Math.min(plan.options.microBatch, plan.options.batchSize),
-    workers,
-  });
-  const log = new ProgressLog(plan, dataset.train.labels.length);
-  const parts: RunParts = { run, pool, log, metrics, history, searches };
+  const record = team.onFirst(() => new RunRecord(run, folder!));
+  let pool: GradientPool | null = null;
   try {
     // Of the optimizers that failed before, the metrics that are kept know.
-    const failed = new Set(history.failures.map(({ optimizer }) => optimizer));
-    const names = plan.options.optimizer.filter((optimizer) => !failed.has(optimizer));
+    const before = team.fromFirst(() =>
+      record!.history.failures.map(({ optimizer, message }) => ({ optimizer, message })),
+    );
+    const saved = team.fromFirst(() => record!.searches.all);
+    pool = new GradientPool({
+      dataset,
+      config: plan.model,
+      microBatch: Math.min(plan.options.microBatch, plan.options.batchSize),
+      workers,
+      team,
+    });
+    const searches = record?.searches ?? SearchFile.elsewhere(saved);
+    const failures = before.map(({ message }) => message);
+    const parts: RunParts = { run, pool, searches, record, failures };
+    const names = plan.options.optimizer.filter((name) =>
+      before.every(({ optimizer }) => optimizer !== name),
+    );
     for (const name of names) await findMissing(name, parts);
     for (const name of names) await trainWith(name, parts);
-    report(parts);
-    return history;
+    if (record !== null) printEnd(record, folder!, plan);
+    return failures;
   } finally {
-    log.stop();
-    metrics.close();
-    await pool.close();
+    record?.close();
+    await pool?.close();
   }
+}
+
+function printEnd(record: RunRecord, folder: RunFolder, plan: Plan): void {
+  record.report();
+  printNoise(plan, record.history);
+  console.log(`report: ${folder.reportFile}`);
+  if (plan.options.optimizer.length > 1) printResults(plan, record.history);
 }
 
 interface RunParts {
   readonly run: Run;
   readonly pool: GradientPool;
-  readonly log: ProgressLog;
-  readonly metrics: MetricsFile;
-  readonly history: RunHistory;
   readonly searches: SearchFile;
+  /** null where another process keeps it. */
+  readonly record: RunRecord | null;
+  /** Grows with each optimizer that can't go on. */
+  readonly failures: string[];
 }
 
 /** Searches the setting of an optimizer that has none, and writes it down. */
 async function findMissing(name: OptimizerName, parts: RunParts): Promise<void> {
-  const { run, pool, log, searches } = parts;
+  const { run, pool, record, searches } = parts;
   const source = settingSource(run.plan, name);
   if (run.settings[name] !== undefined || source.kind !== "searched") return;
   const search = await findSetting(source.question, {
@@ -147,16 +185,17 @@ async function findMissing(name: OptimizerName, parts: RunParts): Promise<void> 
     pool,
     file: searches,
     onTrial: (optimizer, trial) => {
-      log.addTrial(optimizer, trial);
+      record?.log.addTrial(optimizer, trial);
     },
   });
-  log.stop();
+  record?.log.stop();
   if (search.chosen === null) {
     fail(name, { epoch: 0, step: 0, message: noSettingMessage(name, search.trials.length) }, parts);
     return;
   }
-  console.log(describeSetting(search, search.chosen));
   run.settings = { ...run.settings, [name]: search.chosen };
+  if (run.folder === null) return;
+  console.log(describeSetting(search, search.chosen));
   run.folder.writeConfig(run, searches.found);
 }
 
@@ -166,11 +205,11 @@ function noSettingMessage(name: OptimizerName, trials: number): string {
 
 /** One optimizer, from its checkpoint if there is one. A failure is written down, not thrown. */
 async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
-  const { run, pool, log, metrics, history } = parts;
-  const { plan, folder, settings } = run;
+  const { run, pool, record } = parts;
+  const { plan, settings, team } = run;
   const setting = settings[name];
   if (setting === undefined) return;
-  const saved = folder.readCheckpoint(name);
+  const saved = lastCheckpoint(name, run);
   if (saved?.progress.epoch === plan.options.epochs) return;
   const samples = run.dataset.train.labels.length;
   const { holdOut, seed } = plan.options;
@@ -179,30 +218,27 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
     : { training: rowsUpTo(samples), heldOut: null };
   const lane = pool.open(rows);
   const training = new Training(trainingPlan(plan, name, setting), lane);
-  let reported = -Infinity;
   try {
-    if (saved !== null) restore(training, saved, { name, folder, epochs: plan.options.epochs });
-    log.begin(name, saved?.progress.step ?? 0);
+    if (saved !== null) {
+      team.together(() => {
+        restore(training, saved, plan.options.epochs);
+      });
+    }
+    record?.log.begin(name, saved?.progress.step ?? 0);
     await training.run({
       onMetrics: (line) => {
-        metrics.add(line);
-        history.add(line);
-        log.add(line);
+        record?.add(line);
       },
       onEpoch: () => {
-        // The metrics first: what a checkpoint counts on must be on the disk.
-        metrics.sync();
-        const progress = { ...training.position, metricsBytes: metrics.length };
-        folder.writeCheckpoint(name, training.checkpoint(), progress);
-        if (performance.now() - reported < REPORT_INTERVAL_MS) return;
-        report(parts);
-        reported = performance.now();
+        // Where the state is split, every process gives its part.
+        if (record === null && !plan.options.shardState) return;
+        const checkpoint = training.checkpoint();
+        record?.addCheckpoint(name, checkpoint, training.position);
       },
     });
-    log.end();
+    record?.log.end();
   } catch (error) {
     if (!(error instanceof TrainingError)) throw error;
-    log.stop();
     const { epoch, step } = training.position;
     fail(name, { epoch: epoch + 1, step: step + 1, message: error.message }, parts);
   } finally {
@@ -211,13 +247,24 @@ async function trainWith(name: OptimizerName, parts: RunParts): Promise<void> {
   }
 }
 
+/** The last checkpoint, which the first process reads for all, and its file. */
+function lastCheckpoint(name: OptimizerName, { folder, team }: Run): (SavedRun & File) | null {
+  const file = team.fromFirst(() => folder!.checkpointFile(name));
+  const bytes = team.bytesFromFirst(() => folder!.checkpointBytes(name));
+  if (bytes === null) return null;
+  return { file, ...team.together(() => decodeSavedRun(file, bytes)) };
+}
+
+interface File {
+  readonly file: string;
+}
+
 /** @throws UsageError that names the file when it is of another run */
 function restore(
   training: Training,
-  { checkpoint, progress }: SavedRun,
-  { name, folder, epochs }: { name: OptimizerName; folder: RunFolder; epochs: number },
+  { checkpoint, progress, file }: SavedRun & File,
+  epochs: number,
 ): void {
-  const file = folder.checkpointFile(name);
   checkInteger(`${file}: epoch`, progress.epoch, { from: 0, to: epochs });
   try {
     training.restore(checkpoint, progress);
@@ -229,25 +276,10 @@ function restore(
 function fail(
   optimizer: OptimizerName,
   failure: Omit<FailureMetrics, "kind" | "optimizer">,
-  { metrics, history }: RunParts,
+  { record, failures }: RunParts,
 ): void {
-  console.error(failure.message);
-  const line: FailureMetrics = { kind: "failed", optimizer, ...failure };
-  metrics.add(line);
-  history.add(line);
-  metrics.sync();
-}
-
-function report({ run, searches, history }: RunParts): void {
-  writeReport({ ...run, searches: searches.found }, history);
-}
-
-/** Metrics up to the newest checkpoint; training goes on from there and writes the rest anew. */
-function metricsToKeep({ plan, folder }: Run): number {
-  const lengths = plan.options.optimizer.map(
-    (name) => folder.readCheckpoint(name)?.progress.metricsBytes ?? 0,
-  );
-  return Math.max(...lengths);
+  failures.push(failure.message);
+  record?.addFailure({ kind: "failed", optimizer, ...failure });
 }
 
 function printResults(plan: Plan, history: RunHistory): void {

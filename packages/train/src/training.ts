@@ -150,11 +150,13 @@ export class Training {
 
   #createOptimizer(): StepOptimizer {
     const { optimizer, setting, step, schedule, warmupSteps, epochs, stepsPerEpoch } = this.#plan;
+    const { shardState } = this.#plan;
     const steps = epochs * stepsPerEpoch;
     const lr = learningRates(setting.lr, { schedule, warmupSteps, steps });
     try {
-      const options = { step, lr, maxGradNorm: setting.maxGradNorm };
-      return createOptimizer(optimizer, this.#parameters, options);
+      const { team, threads } = this.#lane;
+      const options = { step, lr, maxGradNorm: setting.maxGradNorm, shardState };
+      return createOptimizer(optimizer, this.#parameters, { ...options, team, threads });
     } catch (error) {
       throw new UsageError(messageOf(error));
     }
@@ -173,6 +175,9 @@ export class Training {
     const samples = batch.end - batch.begin;
     const started = performance.now();
     const score = await this.#lane.gradients(batch, this.#parameters);
+    if (!this.#optimizer.addsUpGradients) {
+      this.#lane.team.sum(this.#parameters.map(({ grad }) => grad!));
+    }
     this.#checkFinite(score.loss, "the loss");
     const computed = performance.now();
     const report = this.#stepOptimizer(samples);
@@ -259,9 +264,14 @@ export class Training {
     if (Number.isFinite(loss)) return;
     const isBroken = (values: Float32Array | null): boolean =>
       values?.some((value) => !Number.isFinite(value)) ?? false;
-    const layer =
-      this.#parameters.find(({ data }) => isBroken(data)) ??
-      this.#parameters.find(({ grad }) => isBroken(grad));
+    const first = (values: (parameter: Parameter) => Float32Array | null): number => {
+      const own = this.#parameters.findIndex((parameter) => isBroken(values(parameter)));
+      // Processes may see a part of the gradients only.
+      const all = this.#lane.team.gatherOne(own).filter((index) => index >= 0);
+      return all.length === 0 ? -1 : Math.min(...all);
+    };
+    const [inData, inGrad] = [first(({ data }) => data), first(({ grad }) => grad)];
+    const layer = this.#parameters[inData] ?? this.#parameters[inGrad];
     throw this.#failure(`${what} (${loss})`, layer?.name ?? "none: the outputs overflow");
   }
 

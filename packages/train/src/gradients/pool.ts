@@ -1,15 +1,17 @@
 /**
- * Gradients of large batches: micro-batches on worker threads, added up in their order. Sums are the
+ * Gradients of large batches: micro-batches on worker threads, added up in the order of a tree. Sums are the
  * same bits for any number of workers.
  */
-import { accumulate } from "layerwise";
-import type { BatchPart, Parameter } from "layerwise";
+import { Parameter, accumulate } from "layerwise";
+import type { BatchPart } from "layerwise";
 import { rowsUpTo, sharedFloat32, sharedInt32 } from "../data/dataset.js";
 import type { Dataset } from "../data/dataset.js";
+import { Team } from "../distributed/team.js";
 import type { Evaluation, ModelConfig, Score } from "../models/model.js";
 import { elementCount, parametersOf } from "../models/parameters.js";
 import { enableFusedMultiplyAdd } from "./fused-multiply-add.js";
 import type { LaneArrays, PieceScore, Task } from "./protocol.js";
+import { PartialSums, depthOf, ownPlaces } from "./summation-tree.js";
 import { WorkerThreads } from "./workers.js";
 
 export interface PoolOptions {
@@ -17,6 +19,8 @@ export interface PoolOptions {
   readonly config: ModelConfig;
   readonly microBatch: number;
   readonly workers: number;
+  /** The processes that share each batch. Default: this one alone. */
+  readonly team?: Team;
 }
 
 /** What one model is trained and evaluated on. */
@@ -45,11 +49,13 @@ const SLOTS_PER_WORKER = 2;
 export class GradientPool {
   readonly #options: PoolOptions;
   readonly #workers: WorkerThreads;
+  readonly #team: Team;
   #opened = 0;
 
   constructor(options: PoolOptions) {
     const { dataset, config, microBatch, workers } = options;
     this.#options = options;
+    this.#team = options.team ?? Team.alone();
     enableFusedMultiplyAdd();
     const { train, test, mean, scale } = dataset;
     const network = { config, batchRows: microBatch, normalisation: { mean, scale } };
@@ -64,7 +70,10 @@ export class GradientPool {
   open({ training, heldOut }: LaneRows, lanes = 1): GradientLane {
     const { config, dataset, microBatch } = this.#options;
     const sizes = parametersOf(config).map(elementCount);
-    const slots = Math.ceil((this.#workers.count * SLOTS_PER_WORKER) / lanes);
+    // Sums wait in slots too, one a level of the tree. Slots that no batch needs take no memory: nothing touches them.
+    const slots =
+      Math.ceil((this.#workers.count * SLOTS_PER_WORKER) / lanes) +
+      depthOf(Math.ceil(training.length / microBatch));
     const arrays: LaneArrays = {
       order: sharedRows(training),
       evaluation:
@@ -77,12 +86,13 @@ export class GradientPool {
     const { part, rows } = arrays.evaluation;
     const labels = Uint16Array.from(rows, (row) => dataset[part].labels[row]!);
     const lane = this.#opened++;
-    return new GradientLane(arrays, { lane, microBatch, workers: this.#workers, labels });
+    const parts = { lane, microBatch, workers: this.#workers, labels, team: this.#team };
+    return new GradientLane(arrays, parts);
   }
 
-  /** Worker threads. */
-  get workers(): number {
-    return this.#workers.count;
+  /** How many lanes may work at a time: one where processes must exchange in the same order. */
+  get mostLanes(): number {
+    return this.#team.size === 1 ? this.#workers.count : 1;
   }
 
   async close(): Promise<void> {
@@ -103,6 +113,17 @@ interface LaneParts {
   readonly workers: WorkerThreads;
   /** The class of each sample that is evaluated. */
   readonly labels: Uint16Array;
+  readonly team: Team;
+}
+
+type MicroBatchScore = Omit<PieceScore, "predictions">;
+
+/** Pieces that the workers do, and the slots that they may use. */
+interface PieceTasks {
+  readonly kind: Task["kind"];
+  readonly pieces: readonly Range[];
+  /** Changes as slots are taken and given back. */
+  readonly free: number[];
 }
 
 /** One model's weights, samples and sums; close it when the model is trained. */
@@ -111,11 +132,17 @@ export class GradientLane {
   readonly order: Int32Array;
   /** How many samples {@link evaluate} scores. */
   readonly evaluated: number;
+  /** The processes that share each batch. */
+  readonly team: Team;
+  /** Threads of this process. */
+  readonly threads: number;
   readonly #labels: Uint16Array;
   readonly #arrays: LaneArrays;
   readonly #lane: number;
   readonly #microBatch: number;
   readonly #workers: WorkerThreads;
+  /** The slots as the library's accumulate() takes them: each is the gradient of its parameter. */
+  readonly #sums: readonly (readonly Parameter[])[];
   #weightsVersion = 0;
 
   constructor(arrays: LaneArrays, parts: LaneParts) {
@@ -126,6 +153,9 @@ export class GradientLane {
     this.#lane = parts.lane;
     this.#microBatch = parts.microBatch;
     this.#workers = parts.workers;
+    this.team = parts.team;
+    this.threads = parts.workers.count;
+    this.#sums = arrays.slots.map((slot) => slot.map(asOwnGradient));
     this.#workers.tell({ kind: "open", lane: this.#lane, arrays });
   }
 
@@ -138,30 +168,41 @@ export class GradientLane {
   }
 
   /**
-   * Adds up the gradients of the summed loss over part of the order.
+   * Adds up the gradients of the summed loss over part of the order: this process's part of it. Scores are of all
+   * processes.
    *
    * @param parameters whose gradients are written, in the order of the model's
    */
   async gradients(batch: Range, parameters: readonly Parameter[]): Promise<BatchScore> {
-    const { slots } = this.#arrays;
     const pieces = this.#pieces(batch);
-    const scores: PieceScore[] = [];
-    const waiting = new Map<number, PieceScore>();
-    for (const { grad } of parameters) grad?.fill(0);
-    await this.#forEach("gradients", pieces, (piece, score) => {
-      waiting.set(piece, score);
-      for (let next = waiting.get(scores.length); next !== undefined;) {
-        const slot = slots[scores.length % slots.length]!;
-        parameters.forEach((parameter, index) => {
-          accumulate(parameter, slot[index]!);
-        });
-        waiting.delete(scores.length);
-        scores.push(next);
-        next = waiting.get(scores.length);
-      }
-      // A piece goes into slot (piece mod slots), which must have been added up before.
-      return scores.length + slots.length;
+    const places = ownPlaces(pieces.length, this.team);
+    const own = places.filter((piece) => piece !== null);
+    const ownScores = new Array<PieceScore>(own.length);
+    const free = this.#freeSlots();
+    const filled = new Map<number, number>();
+    const sums = new PartialSums<number>((sum, part) => {
+      this.#addSlots(sum, part);
+      free.push(part);
     });
+    let next = 0;
+    /** Gives the tree all places up to the first whose gradients are not there yet. */
+    const addFilled = (): void => {
+      for (; next < places.length; next++) {
+        const piece = places[next] ?? null;
+        const slot = piece === null ? null : filled.get(piece);
+        if (slot === undefined) return;
+        sums.push(slot);
+      }
+    };
+    addFilled();
+    const tasks = { kind: "gradients" as const, pieces: own.map((piece) => pieces[piece]!), free };
+    await this.#forEach(tasks, (index, score, slot) => {
+      ownScores[index] = score;
+      filled.set(own[index]!, slot);
+      addFilled();
+    });
+    this.#writeGradients(sums.finish(), parameters);
+    const scores = this.#exchange(ownScores, { pieces: pieces.length, layers: parameters.length });
     const parts = parameters.map((_, index) =>
       pieces.map(({ begin, end }, piece) => ({
         samples: end - begin,
@@ -173,19 +214,35 @@ export class GradientLane {
 
   /** Loss, right answers and predictions over the rows that are evaluated. */
   async evaluate(): Promise<Evaluation> {
+    const { rank, size } = this.team;
     const pieces = this.#pieces({ begin: 0, end: this.evaluated });
-    const scores = new Array<Evaluation>(pieces.length);
-    let done = 0;
-    await this.#forEach("evaluate", pieces, (piece, score) => {
+    /** Processes take parts that lie one after the other. */
+    const firstOf = (of: number): number => Math.floor((of * pieces.length) / size);
+    const own = pieces.slice(firstOf(rank), firstOf(rank + 1));
+    const scores = new Array<Evaluation>(own.length);
+    const free = this.#freeSlots();
+    await this.#forEach({ kind: "evaluate", pieces: own, free }, (piece, score, slot) => {
       scores[piece] = score;
-      done++;
-      return done + this.#arrays.slots.length;
+      free.push(slot);
     });
-    const predictions = new Uint16Array(this.evaluated);
-    scores.forEach((score, piece) => {
-      predictions.set(score.predictions, pieces[piece]!.begin);
-    });
-    return { ...totalScore(scores), predictions };
+    const counts = Array.from({ length: size }, (_, of) => firstOf(of + 1) - firstOf(of));
+    const numbers = this.team.gather(
+      scores.flatMap(({ loss, correct }) => [loss, correct]),
+      counts.map((count) => 2 * count),
+    );
+    const all = pieces.map((_, piece) => ({
+      loss: numbers[2 * piece]!,
+      correct: numbers[2 * piece + 1]!,
+    }));
+    const samplesOf = (of: number): number =>
+      pieces
+        .slice(firstOf(of), firstOf(of + 1))
+        .reduce((sum, { begin, end }) => sum + end - begin, 0);
+    const predictions = this.team.gather(
+      scores.flatMap((score) => [...score.predictions]),
+      counts.map((_, of) => samplesOf(of)),
+    );
+    return { ...totalScore(all), predictions: Uint16Array.from(predictions) };
   }
 
   /** The class of each sample that is evaluated. */
@@ -204,34 +261,83 @@ export class GradientLane {
     }));
   }
 
+  /** Gives all processes the scores of all pieces. */
+  #exchange(
+    own: readonly PieceScore[],
+    { pieces, layers }: { pieces: number; layers: number },
+  ): MicroBatchScore[] {
+    const width = 2 + layers;
+    const piecesOf = Array.from({ length: this.team.size }, (_, rank) =>
+      ownPlaces(pieces, { rank, size: this.team.size }).filter((piece) => piece !== null),
+    );
+    const numbers = this.team.gather(
+      own.flatMap(({ loss, correct, sumSquares }) => [loss, correct, ...sumSquares]),
+      piecesOf.map(({ length }) => width * length),
+    );
+    const scores = new Array<MicroBatchScore>(pieces);
+    piecesOf.flat().forEach((piece, index) => {
+      const [loss, correct, ...sumSquares] = numbers.subarray(width * index, width * (index + 1));
+      scores[piece] = { loss: loss!, correct: correct!, sumSquares };
+    });
+    return scores;
+  }
+
+  /** All slots; those at the end are taken first. */
+  #freeSlots(): number[] {
+    return this.#arrays.slots.map((_, slot) => slot).reverse();
+  }
+
+  #addSlots(sum: number, part: number): void {
+    this.#sums[sum]!.forEach((parameter, index) => {
+      accumulate(parameter, this.#arrays.slots[part]![index]!);
+    });
+  }
+
+  /** @param slot null: no micro-batch is this process's. −0 adds nothing to any number, not even to −0 */
+  #writeGradients(slot: number | null, parameters: readonly Parameter[]): void {
+    parameters.forEach(({ grad }, index) => {
+      if (slot === null) grad!.fill(-0);
+      else grad!.set(this.#arrays.slots[slot]![index]!);
+    });
+  }
+
   /**
-   * Runs the pieces in their order, as many at a time as there are slots.
+   * Runs the pieces in their order, as many at a time as there are free slots.
    *
-   * @param done takes a score, and returns up to where pieces may start
+   * @param done takes the score of a piece; it gives the slot back, at once or later
    */
   async #forEach(
-    kind: Task["kind"],
-    pieces: readonly Range[],
-    done: (piece: number, score: PieceScore) => number,
+    { kind, pieces, free }: PieceTasks,
+    done: (index: number, score: PieceScore, slot: number) => void,
   ): Promise<void> {
-    const slots = this.#arrays.slots.length;
+    if (pieces.length === 0) return;
     await new Promise<void>((resolve, reject) => {
       let next = 0;
       let remaining = pieces.length;
-      const startUpTo = (limit: number): void => {
-        for (; next < Math.min(limit, pieces.length); next++) {
-          const piece = next;
-          const task = { kind, lane: this.#lane, ...pieces[piece]!, slot: piece % slots };
-          this.#workers.run({ ...task, weightsVersion: this.#weightsVersion }).then((score) => {
-            const limitNow = done(piece, score);
-            if (--remaining === 0) resolve();
-            else startUpTo(limitNow);
-          }, reject);
+      const start = (): void => {
+        while (free.length > 0 && next < pieces.length) {
+          const index = next++;
+          const slot = free.pop()!;
+          const task = { kind, lane: this.#lane, ...pieces[index]!, slot };
+          this.#workers
+            .run({ ...task, weightsVersion: this.#weightsVersion })
+            .then((score) => {
+              done(index, score, slot);
+              if (--remaining === 0) resolve();
+              else start();
+            })
+            .catch(reject);
         }
       };
-      startUpTo(slots);
+      start();
     });
   }
+}
+
+function asOwnGradient(values: Float32Array): Parameter {
+  const parameter = new Parameter(values);
+  parameter.grad = values;
+  return parameter;
 }
 
 /** Added in the order of the pieces. */

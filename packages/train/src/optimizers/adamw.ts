@@ -29,6 +29,7 @@ interface Moments {
 }
 
 export class AdamW implements StepOptimizer {
+  readonly addsUpGradients = false;
   readonly #parameters: readonly Parameter[];
   readonly #options: AdamWOptions;
   readonly #moments: readonly Moments[];

@@ -25,7 +25,7 @@ export async function runTrials(
   rung: number,
   parts: TrialParts,
 ): Promise<Trial[]> {
-  const lanes = Math.min(settings.length, parts.pool.workers);
+  const lanes = Math.min(settings.length, parts.pool.mostLanes);
   const trials = new Array<Trial>(settings.length);
   const waiting = settings.map((setting, index) => ({ setting, index }));
   const work = async (): Promise<void> => {

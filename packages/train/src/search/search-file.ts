@@ -21,19 +21,32 @@ export interface SavedSearch extends Omit<RateSearch, "chosen"> {
 }
 
 export class SearchFile {
-  readonly #file: string;
+  /** null: another process writes it. */
+  readonly #file: string | null;
   readonly #searches = new Map<OptimizerName, SavedSearch>();
 
-  /** @throws UsageError when the file is damaged */
-  constructor(file: string) {
+  private constructor(file: string | null, searches: readonly SavedSearch[]) {
     this.#file = file;
+    for (const search of searches) this.#searches.set(search.optimizer, search);
+  }
+
+  /** @throws UsageError when the file is damaged */
+  static read(file: string): SearchFile {
     const bytes = readIfThere(file, MAX_BYTES);
-    if (bytes === null) return;
+    if (bytes === null) return new SearchFile(file, []);
     const { searches } = parseConfig(file, bytes, { format: FORMAT, version: VERSION });
     if (!Array.isArray(searches)) throw new UsageError(`${file}: searches: expected a list`);
-    for (const search of searches.map((value) => checkedSearch(file, value))) {
-      this.#searches.set(search.optimizer, search);
-    }
+    const checked = searches.map((value) => checkedSearch(file, value));
+    return new SearchFile(file, checked);
+  }
+
+  /** The searches of a file that another process reads and writes. */
+  static elsewhere(searches: readonly SavedSearch[]): SearchFile {
+    return new SearchFile(null, searches);
+  }
+
+  get all(): SavedSearch[] {
+    return [...this.#searches.values()];
   }
 
   /** All searches that found a setting, in the order in which they were made. */
@@ -49,7 +62,8 @@ export class SearchFile {
 
   write(search: SavedSearch): void {
     this.#searches.set(search.optimizer, search);
-    const content = { format: FORMAT, version: VERSION, searches: [...this.#searches.values()] };
+    if (this.#file === null) return;
+    const content = { format: FORMAT, version: VERSION, searches: this.all };
     writeAtomically(this.#file, `${JSON.stringify(content, null, 2)}\n`);
   }
 }

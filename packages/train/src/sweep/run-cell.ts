@@ -1,6 +1,7 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { withoutLauncher } from "../distributed/launched.js";
 import { UsageError } from "../errors.js";
 import { readMetrics } from "../metrics.js";
 import { AUTO, optionName } from "../options.js";
@@ -46,7 +47,7 @@ export function readResult(cell: Cell, path: string): CellResult | null {
   const last = diverged ? null : history.lastEpoch;
   if (last === null && !diverged) return null;
   const setting = folder.readConfig().settings[cell.optimizer];
-  const search = new SearchFile(folder.searchFile).get(cell.optimizer);
+  const search = SearchFile.read(folder.searchFile).get(cell.optimizer);
   const accuracy = last?.testAccuracy ?? null;
   return {
     ...cell,
@@ -83,6 +84,7 @@ function runProcess(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
+      env: withoutLauncher(process.env),
     });
     let errors = "";
     child.stderr!.on("data", (chunk: Buffer) => (errors += chunk.toString()));
