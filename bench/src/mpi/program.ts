@@ -1,7 +1,7 @@
 /** One process of a job that is measured: `mpirun -n 2 node program.js <task>`. Rank 0 prints what it found. */
-import { printedOutcome } from "./run-job.js";
 import { joinJob } from "./internals.js";
 import { timeNorms } from "./norms.js";
+import { printedOutcome } from "./run-job.js";
 import { timeSteps } from "./steps.js";
 import { timeSums } from "./sums.js";
 import type { JobTask } from "./task.js";

@@ -32,17 +32,35 @@ export async function runJob(
   processes: number,
   task: JobTask,
 ): Promise<JobOutcome> {
+  const text = await launch(library, processes, [PROGRAM, JSON.stringify(task)]);
+  const line = text.split("\n").find((printed) => printed.startsWith(MARK));
+  if (line === undefined) throw new Error(`${library}: expected an outcome, got ${text}`);
+  return JSON.parse(line.slice(MARK.length)) as JobOutcome;
+}
+
+/**
+ * Runs a program of Node on a number of processes.
+ *
+ * @returns what it printed
+ * @throws Error when the job fails or does not end
+ */
+export function launch(
+  library: Library,
+  processes: number,
+  program: readonly string[],
+): Promise<string> {
   const [launcher = "", ...flags] = LAUNCHERS[library];
-  const program = [process.execPath, PROGRAM, JSON.stringify(task)];
-  const text = await new Promise<string>((resolve, reject) => {
-    const child = spawn(launcher, [...flags, "-n", String(processes), ...program], {
+  const args = [...flags, "-n", String(processes), process.execPath, ...program];
+  return new Promise<string>((resolve, reject) => {
+    const child = spawn(launcher, args, {
       cwd: FOLDER,
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
       // A group of its own, so that a job that hangs can be ended with all its processes.
       detached: true,
     });
-    let stdout = "";
+    let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
     const timer = setTimeout(() => {
       process.kill(-child.pid!, "SIGKILL");
     }, PATIENCE_MS);
@@ -50,10 +68,7 @@ export async function runJob(
     child.once("close", (code, signal) => {
       clearTimeout(timer);
       if (code === 0) resolve(stdout);
-      else reject(new Error(`${launcher}: ended with ${String(signal ?? code)}: ${stdout}`));
+      else reject(new Error(`${launcher}: ended with ${String(signal ?? code)}: ${stderr}`));
     });
   });
-  const line = text.split("\n").find((printed) => printed.startsWith(MARK));
-  if (line === undefined) throw new Error(`${launcher}: expected an outcome, got ${text}`);
-  return JSON.parse(line.slice(MARK.length)) as JobOutcome;
 }

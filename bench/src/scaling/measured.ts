@@ -1,7 +1,7 @@
 /** The model of exchanges next to what the topic mpi has measured on this machine. */
-import type { JobOutcome } from "../mpi/task.js";
-import { TREE } from "../mpi/sums.js";
 import { describeMachine, folderName } from "../machine.js";
+import { TREE } from "../mpi/sums.js";
+import type { JobOutcome } from "../mpi/task.js";
 import type { Table } from "../results.js";
 import { number, readRaw } from "../results.js";
 import { spreadOf } from "../timing.js";
@@ -19,9 +19,9 @@ export function measuredTable(folder?: URL): Table | null {
   const { cores, processor } = describeMachine();
   const from =
     folder ?? new URL(`../../results/${folderName(describeMachine())}/`, import.meta.url);
-  const sums = (readRaw("mpi", from) as readonly MpiRaw[])
-    .filter(({ kind }) => kind === "sums")
-    .map(({ outcome }) => outcome);
+  const sums = (readRaw("mpi", from) as readonly MpiRaw[]).flatMap((entry) =>
+    entry.kind === "sums" ? [entry.outcome] : [],
+  );
   const rows = sums
     .filter(({ processes }) => processes > 2)
     .flatMap((outcome) => {

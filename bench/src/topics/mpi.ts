@@ -1,18 +1,19 @@
+import type { Effort } from "../measure/in-new-process.js";
 import { AGREED, MESSAGES } from "../mpi/norms.js";
 import { isInstalled, LIBRARIES, runJob } from "../mpi/run-job.js";
 import { SHARDED, WHOLE } from "../mpi/steps.js";
 import { LIBRARY, MEMCPY, TREE } from "../mpi/sums.js";
 import type { JobOutcome, JobRow, JobTask } from "../mpi/task.js";
-import type { Effort } from "../measure/in-new-process.js";
+import { timeTrainer } from "../mpi/trainer.js";
+import type { TrainerRun } from "../mpi/trainer.js";
 import { spread } from "../results.js";
 import type { Table } from "../results.js";
 import { ratioOf, spreadOf } from "../timing.js";
 
-/** What is kept of a run; the model of step time is checked against it. */
-export interface MpiRaw {
-  readonly kind: JobTask["kind"];
-  readonly outcome: JobOutcome;
-}
+/** What is kept of a run; the model of step time is checked against its sums. */
+export type MpiRaw =
+  | { readonly kind: JobTask["kind"]; readonly outcome: JobOutcome }
+  | { readonly kind: "trainer"; readonly library: string; readonly runs: readonly TrainerRun[] };
 
 const KIB = 1024;
 /** 64 KiB … 256 MiB of float32. */
@@ -35,6 +36,7 @@ export async function* mpi({ quick, rounds }: Effort) {
     };
     await add(2, "sums", quick ? ELEMENTS.slice(0, 4) : ELEMENTS);
     await add(2, "norms", [DOUBLES]);
+    raw.push({ kind: "trainer", library, runs: await timeTrainer(library, quick ? 1 : 5) });
     for (const processes of quick ? [2] : [2, 4, 8]) await add(processes, "steps", [32, 8]);
     for (const processes of quick ? [4] : [4, 8]) {
       await add(processes, "sums", quick ? [2 ** 18] : ELEMENTS_BY_PROCESSES);
@@ -45,8 +47,18 @@ export async function* mpi({ quick, rounds }: Effort) {
 
 function tablesOf(raw: readonly MpiRaw[]): Table[] {
   const of = (kind: JobTask["kind"]): JobOutcome[] =>
-    raw.filter((entry) => entry.kind === kind).map(({ outcome }) => outcome);
+    raw.flatMap((entry) =>
+      entry.kind !== "trainer" && entry.kind === kind ? [entry.outcome] : [],
+    );
   return [
+    {
+      title: "The trainer on two processes",
+      notes: [
+        "`layerwise-train` with `--workers 1`: samples a second of one process and of two, MLP 784-300-100-10, batch 8,192, without the first epoch. Runs are in turn, and all end with the same losses, to the bit. Ratios are taken within each round, of its medians.",
+      ],
+      head: ["library", "1 process, samples/s", "2 processes, samples/s", "ratio"],
+      rows: raw.flatMap((entry) => (entry.kind === "trainer" ? [trainerRow(entry)] : [])),
+    },
     {
       title: "Sums over all processes",
       notes: [
@@ -79,6 +91,18 @@ function tablesOf(raw: readonly MpiRaw[]): Table[] {
       rows: of("steps").flatMap((outcome) => outcome.rows.map((row) => stepsRow(outcome, row))),
     },
   ];
+}
+
+function trainerRow({ library, runs }: Extract<MpiRaw, { kind: "trainer" }>): string[] {
+  const [one, two] = [1, 2].map((count) => runs.filter(({ processes }) => processes === count)) as [
+    TrainerRun[],
+    TrainerRun[],
+  ];
+  const all = (of: readonly TrainerRun[]): string =>
+    spread(spreadOf(of.flatMap(({ samplesPerSecond }) => samplesPerSecond)));
+  const medians = (of: readonly TrainerRun[]): number[] =>
+    of.map(({ samplesPerSecond }) => spreadOf(samplesPerSecond).median);
+  return [library, all(one), all(two), spread(ratioOf(medians(two), medians(one)))];
 }
 
 function stepsRow({ library, processes }: JobOutcome, { size, samples, stateBytes }: JobRow) {
