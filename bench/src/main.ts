@@ -1,5 +1,5 @@
 /**
- * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,jax,tfjs,peers] [--at=25,resnet50]`.
+ * All tables: `node dist/main.js [--quick] [--only=step-time,small-layers,overhead,memory,mpi,jax,tfjs,peers] [--at=25,resnet50]`.
  * Writes results/<processor>/<topic>.md and .json: ratios depend on the machine, so tables of two are never mixed. With --at, only those lists of layers are measured (backends, of tfjs), of
  * topics that have such lists, and the others keep what an earlier run has left.
  */
@@ -11,6 +11,7 @@ import type { Results, Selection } from "./results.js";
 import { checkTheCheck } from "./rival.js";
 import { jax } from "./topics/jax.js";
 import { memory } from "./topics/memory.js";
+import { mpi } from "./topics/mpi.js";
 import { overhead } from "./topics/overhead.js";
 import { peers } from "./topics/peers.js";
 import { smallLayers } from "./topics/small-layers.js";
@@ -32,6 +33,7 @@ const TOPICS: Readonly<Record<string, Topic>> = {
   "small-layers": smallLayers,
   overhead,
   memory,
+  mpi,
   jax,
   tfjs,
 };

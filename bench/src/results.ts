@@ -48,7 +48,7 @@ export function writeResults({ topic, title, machine, tables, raw }: Results, fo
   writeFileSync(new URL(`${topic}.json`, folder), JSON.stringify({ machine, raw }, rounded));
 }
 
-function markdown({ title, notes, head, rows }: Table): string {
+export function markdown({ title, notes, head, rows }: Table): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   const rule = head.map((_, column) => (column === 0 ? "---" : "---:"));
   const table = [line(head), line(rule), ...rows.map(line)].join("\n");
