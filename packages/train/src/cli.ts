@@ -255,12 +255,12 @@ process.channel?.unref();
 try {
   const team = await joinTeam();
   try {
-    const { describes, run } = team.together(() => {
+    const asked = team.together(() => {
       createProgram(team).parse();
       return work!;
     });
-    team.agree([{ of: "command line", what: "options", value: JSON.stringify(describes) }]);
-    await run(team);
+    team.agree([{ of: "command line", what: "options", value: JSON.stringify(asked.describes) }]);
+    await asked.run(team);
   } catch (error) {
     if (team.size > 1 && !isShared(error)) {
       endWith(error);

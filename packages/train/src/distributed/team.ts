@@ -2,6 +2,7 @@
  * The processes that train one model together. Every process makes the same calls in the same order. A process alone is a
  * team of one, for which every call is its work and nothing else.
  */
+import type * as mpi from "layerwise/mpi";
 import type { Collective, Fact } from "layerwise/mpi";
 import { UsageError, messageOf } from "../errors.js";
 import type { Share } from "../gradients/summation-tree.js";
@@ -9,7 +10,7 @@ import { packed, unpacked } from "./packed-error.js";
 import type { PackedError } from "./packed-error.js";
 
 /** The part of the library that only teams need: loaded where there is one. */
-export type MpiLibrary = typeof import("layerwise/mpi");
+export type MpiLibrary = typeof mpi;
 
 /** Processes, and what they need of the library. */
 export interface Members {
