@@ -204,6 +204,10 @@ describe("what is refused", () => {
       "--percentile-clipping: expected an optimizer other than adamw",
       { optimizer: "adamw", percentileClipping: "50" },
     ],
+    [
+      "--shard-state: expected optimizers of lars and sgd only, whose state can be split, got adamw",
+      { optimizer: "lars,adamw", shardState: true },
+    ],
     ["--missing: expected --data FILE.csv with it", { missing: "mean" }],
     ["--delimiter: expected one character", { data: "x.csv", label: "y", delimiter: ";;" }],
     ["--label: expected --data FILE.csv with it, got no --data", { label: "kind" }],
