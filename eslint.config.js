@@ -163,14 +163,14 @@ export default defineConfig(
     },
   },
   {
-    // Plain JavaScript that bundlers and other runtimes run; what it imports is installed by its own tests only.
-    files: ["integration/runtimes/*.mjs"],
+    // Plain JavaScript that bundlers, other runtimes and mpirun run; what it imports is installed by its own tests only.
+    files: ["integration/runtimes/*.mjs", "integration/mpi/test/programs/*.mjs"],
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: {
       globals: Object.fromEntries(
         [
           ...["Worker", "clearTimeout", "crossOriginIsolated", "document", "fetch"],
-          ...["navigator", "performance", "setTimeout"],
+          ...["navigator", "performance", "setInterval", "setTimeout"],
         ].map((name) => [name, "readonly"]),
       ),
     },

@@ -216,6 +216,7 @@ test("what a cell has found is read from a disk that takes nothing more", () => 
       optimizer: "sgd",
       batchSize: 40,
       lr: 0.2,
+      maxGradNorm: null,
       seed: 1,
       holdOut: false,
     } as const;

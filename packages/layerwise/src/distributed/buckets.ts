@@ -7,6 +7,7 @@ import type { Parameter } from "../optimizer/parameter.js";
 import type { Layer } from "../step/layer.js";
 import { hasGradient } from "../step/step.js";
 import type { StepAgreement } from "./agreement.js";
+import { BorrowedGradients } from "./borrowed-gradients.js";
 import type { Collective } from "./collective.js";
 
 /** Layers whose gradients are summed together. */
@@ -25,9 +26,7 @@ export class Buckets {
   readonly #bucketOf = new Map<Parameter, number>();
   /** The first bucket that is not summed yet in this round. */
   #next = 0;
-  /** Layers without a gradient here that others have one for: theirs stands there for the time of the step. */
-  readonly #borrowers = new Set<Parameter>();
-  readonly #borrowed = new WeakMap<Parameter, Float32Array>();
+  readonly #borrowed: BorrowedGradients;
 
   /** @param leastBytes a bucket takes layers until it has this many */
   constructor(
@@ -35,6 +34,7 @@ export class Buckets {
     leastBytes: number,
   ) {
     this.#collective = collective;
+    this.#borrowed = new BorrowedGradients(collective);
     this.#agreement = agreement;
     this.#leastBytes = leastBytes;
   }
@@ -104,10 +104,7 @@ export class Buckets {
   endRound(): void {
     this.#next = 0;
     for (const { ready } of this.#buckets) ready.clear();
-    for (const parameter of this.#borrowers) {
-      if (parameter.grad === this.#borrowed.get(parameter)) parameter.grad = null;
-    }
-    this.#borrowers.clear();
+    this.#borrowed.takeBack();
   }
 
   #sumNext(): void {
@@ -117,30 +114,10 @@ export class Buckets {
       fingerprint: this.#next,
     });
     const arrays = layers.flatMap(({ parameter }, index) =>
-      active[index] === true ? [parameter.grad ?? this.#borrow(parameter)] : [],
+      active[index] === true ? [parameter.grad ?? this.#borrowed.lend(parameter)] : [],
     );
     if (arrays.length > 0) this.#collective.allReduce(arrays);
     this.#next++;
-  }
-
-  /** A gradient of −0 for a layer that has none: −0 + x = x for every x. */
-  #borrow(parameter: Parameter): Float32Array {
-    const gradient = this.#borrowed.get(parameter) ?? this.#allocate(parameter);
-    this.#borrowed.set(parameter, gradient.fill(-0));
-    this.#borrowers.add(parameter);
-    parameter.grad = gradient;
-    return gradient;
-  }
-
-  /** Without memory the job ends: the other processes already wait for this one's part of the sum. */
-  #allocate({ name, size }: Parameter): Float32Array {
-    try {
-      return new Float32Array(size);
-    } catch (error) {
-      return this.#collective.abort(
-        `layer ${shown(name ?? "parameter")}: no memory for a gradient of ${size} elements (${String(error)})`,
-      );
-    }
   }
 }
 

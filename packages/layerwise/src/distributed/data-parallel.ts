@@ -1,7 +1,7 @@
 /** Data-parallel training: each process has its part of the batch, and all have the same weights. */
-import { checkChoice, checkFields, checkInteger, checkPositive, refusal, shown } from "../check.js";
+import { checkChoice, checkFields, checkInteger, refusal, shown } from "../check.js";
 import { NonFiniteGradientError } from "../errors.js";
-import { LARS, nextStepOf } from "../optimizer/lars.js";
+import { checkedGradScale, LARS, nextStepOf } from "../optimizer/lars.js";
 import type { NextStep, StepOptions } from "../optimizer/lars.js";
 import type { Parameter } from "../optimizer/parameter.js";
 import type { Layer } from "../step/layer.js";
@@ -12,6 +12,7 @@ import { Buckets } from "./buckets.js";
 import { Fingerprint } from "./checksum.js";
 import type { Collective } from "./collective.js";
 import { addStep, describeOptimizer, describeProgress } from "./description.js";
+import { ShardedLARS } from "./sharded/sharded-lars.js";
 import { broadcastState, broadcastWeights, expectSameWeights } from "./weights.js";
 
 /** Options of {@link DataParallel}. */
@@ -163,7 +164,7 @@ export class DataParallel {
     let next: NextStep | undefined;
     let error: unknown;
     try {
-      this.#gradScale = checkedScale(options);
+      this.#gradScale = checkedGradScale(options);
       next = nextStepOf(this.optimizer);
       addStep(this.#fingerprint, next);
       this.#fingerprint.add(this.#gradScale);
@@ -242,13 +243,14 @@ function checkedOptions(given: DataParallelOptions): CheckedOptions {
 }
 
 function checkOptimizer(optimizer: unknown): void {
-  if (optimizer instanceof LARS) return;
+  // It exchanges gradients itself: they would be summed twice.
+  const isSharded = optimizer instanceof ShardedLARS;
+  if (optimizer instanceof LARS && !isSharded) return;
   throw new TypeError(
-    refusal("DataParallel: optimizer", optimizer, "a LARS, LARS8bit or LARS32bit"),
+    refusal(
+      "DataParallel: optimizer",
+      isSharded ? (optimizer as LARS).constructor.name : optimizer,
+      "a LARS, LARS8bit or LARS32bit",
+    ),
   );
-}
-
-function checkedScale(options: StepOptions): number {
-  checkFields("step options", options, ["gradScale"]);
-  return checkPositive("gradScale", options.gradScale ?? 1);
 }

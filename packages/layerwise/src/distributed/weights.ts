@@ -3,7 +3,7 @@ import { checkArray, shown } from "../check.js";
 import type { LARS } from "../optimizer/lars.js";
 import type { Parameter } from "../optimizer/parameter.js";
 import type { Momentum } from "../state/momentum.js";
-import { momentumArrays } from "../state/momentum.js";
+import { emptyMomentum, momentumArrays } from "../state/momentum.js";
 import type { StateDict } from "../state/saved-state.js";
 import { groupedRanks, shownRanks, together } from "./agreement.js";
 import { checksumOf } from "./checksum.js";
@@ -54,8 +54,6 @@ interface Outline {
     readonly shape: number[];
     readonly step: number;
     readonly momentum: Momentum["kind"] | null;
-    /** Elements of codes or values, and blocks of 8-bit momentum. */
-    readonly lengths: readonly number[];
     readonly history: number | null;
   }[];
 }
@@ -66,7 +64,6 @@ function outlineOf({ step, layers }: StateDict): Outline {
     layers: layers.map(({ momentum, gradientHistory, ...layer }) => ({
       ...layer,
       momentum: momentum?.kind ?? null,
-      lengths: momentumArrays(momentum).map(({ length }) => length),
       history: gradientHistory?.length ?? null,
     })),
   };
@@ -75,23 +72,18 @@ function outlineOf({ step, layers }: StateDict): Outline {
 function emptyState({ step, layers }: Outline): StateDict {
   return {
     step,
-    layers: layers.map(({ name, shape, step: steps, momentum, lengths, history }) => ({
+    layers: layers.map(({ name, shape, step: steps, momentum, history }) => ({
       name,
       shape,
       step: steps,
-      momentum: momentum === null ? null : emptyMomentum(momentum, lengths),
+      momentum: momentum === null ? null : emptyMomentum(momentum, sizeOf(shape)),
       gradientHistory: history === null ? null : new Float64Array(history),
     })),
   };
 }
 
-function emptyMomentum(
-  kind: Momentum["kind"],
-  [size = 0, blocks = 0]: readonly number[],
-): Momentum {
-  return kind === "float32"
-    ? { kind, values: new Float32Array(size) }
-    : { kind, codes: new Uint8Array(size), absmax: new Float32Array(blocks) };
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((size, length) => size * length, 1);
 }
 
 /**

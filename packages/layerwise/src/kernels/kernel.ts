@@ -117,6 +117,12 @@ export interface Kernel {
    * @param weights of the layer, if known: momentum is best placed in the same memory
    */
   allocateMomentum(kind: Momentum["kind"], size: number, weights?: Float32Array): Momentum;
+  /**
+   * For kernels that hold a part of a layer's momentum only: that part of the whole, in the same memory.
+   *
+   * @param weights of the layer
+   */
+  partOf?(whole: Momentum, weights: Float32Array): Momentum;
   /** Frees momentum that this kernel allocated; ignores other momentum. */
   releaseMomentum(momentum: Momentum): void;
   /** Ends threads that no other kernel uses. */

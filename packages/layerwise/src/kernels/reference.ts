@@ -4,10 +4,11 @@
  * It is the oracle of the fast kernels, so it has more precision than they do and shares no code
  * with them. Results are rounded once, when they are stored.
  */
-import { blockCount, dequantizeInto, quantizeInto } from "../state/blockwise.js";
+import { dequantizeInto, quantizeInto } from "../state/blockwise.js";
 import { BLOCK_SIZE } from "../state/codebook.js";
+import { emptyMomentum } from "../state/momentum.js";
 import type { Momentum } from "../state/momentum.js";
-import { addSums, checkArrays, NO_SUMS } from "./kernel.js";
+import { addSums, checkArrays, CHUNK_SIZE, NO_SUMS } from "./kernel.js";
 import type { Kernel, KernelTask, LayerArrays, SumsOfSquares, UpdateEquation } from "./kernel.js";
 
 interface ElementStep {
@@ -87,8 +88,13 @@ function sumBlocks(
   blockSums: (start: number) => SumsOfSquares,
 ): SumsOfSquares {
   let total = NO_SUMS;
-  for (let start = 0; start < weights.length; start += BLOCK_SIZE) {
-    total = addSums(total, blockSums(start));
+  for (let chunk = 0; chunk < weights.length; chunk += CHUNK_SIZE) {
+    const end = Math.min(chunk + CHUNK_SIZE, weights.length);
+    let ofChunk = NO_SUMS;
+    for (let start = chunk; start < end; start += BLOCK_SIZE) {
+      ofChunk = addSums(ofChunk, blockSums(start));
+    }
+    total = addSums(total, ofChunk);
   }
   return total;
 }
@@ -124,10 +130,7 @@ export const referenceKernel: Kernel = {
     checkArrays(tasks);
     return tasks.map(applyLayer);
   },
-  allocateMomentum: (kind, size) =>
-    kind === "float32"
-      ? { kind, values: new Float32Array(size) }
-      : { kind, codes: new Uint8Array(size), absmax: new Float32Array(blockCount(size)) },
+  allocateMomentum: emptyMomentum,
   releaseMomentum: () => undefined,
   dispose: () => undefined,
 };

@@ -28,7 +28,10 @@ export function accumulate(parameter: Parameter, gradient: Float32Array, scale =
   parameter.grad = sum;
 }
 
-/** Adds arrays to others of the same lengths: each sum of two float32 numbers is rounded once. */
+/**
+ * Adds arrays to others of the same lengths: each sum of two float32 numbers is rounded once. A sum that is infinite
+ * becomes NaN.
+ */
 export function addArrays(
   pairs: readonly { readonly sum: Float32Array; readonly addend: Float32Array }[],
 ): void {

@@ -41,6 +41,12 @@ export interface StepOptions {
   gradScale?: number;
 }
 
+/** @throws TypeError or RangeError that names the option */
+export function checkedGradScale(options: StepOptions): number {
+  checkNames("step options", checkObject("step options", options), ["gradScale"]);
+  return checkPositive("gradScale", options.gradScale ?? 1);
+}
+
 /**
  * LARS: layer-wise adaptive rate scaling. SGD with momentum in which a trust ratio, between the norm of a
  * layer's weights and that of its update or gradient, scales the layer's step.
@@ -107,8 +113,7 @@ export class LARS {
    *   another type or length, a wrong live option, or a wrong rate from a schedule. Then nothing was written.
    */
   step(options: StepOptions = {}): StepReport {
-    checkNames("step options", checkObject("step options", options), ["gradScale"]);
-    const gradScale = checkPositive("gradScale", options.gradScale ?? 1);
+    const gradScale = checkedGradScale(options);
     const { groups } = this.#nextStep();
     const outcome = runStep(groups, { kernel: this.#kernel, gradScale });
     if (!outcome.skipped) this.#stepCount++;

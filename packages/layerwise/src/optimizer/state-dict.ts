@@ -136,7 +136,8 @@ function loadedMomentum({ layer, group, state }: Pair, kernel: Kernel): Momentum
   const { parameter } = layer;
   const kind = wantedMomentum(group.hyperparameters(), parameter.size);
   const momentum = momentumAs(kind, null, parameter, kernel);
-  if (momentum !== null) copyMomentum(state.momentum, momentum);
+  const kept = kernel.partOf?.(state.momentum, parameter.data) ?? state.momentum;
+  if (momentum !== null) copyMomentum(kept, momentum);
   return momentum;
 }
 

@@ -1,5 +1,6 @@
 /** How momentum is kept: as float32, or in blocks of 8 bits. */
-import { dequantizeInto, quantizeInto } from "./blockwise.js";
+import { blockCount, dequantizeInto, quantizeInto } from "./blockwise.js";
+import { BLOCK_SIZE } from "./codebook.js";
 
 /** Momentum as one float32 per element. */
 export interface Float32Momentum {
@@ -29,6 +30,29 @@ export function momentumBytes(momentum: Momentum | null): number {
 /** Elements that a momentum is of. */
 export function momentumSize(momentum: Momentum): number {
   return momentum.kind === "float32" ? momentum.values.length : momentum.codes.length;
+}
+
+/** Momentum 0, in ordinary arrays. */
+export function emptyMomentum(kind: Momentum["kind"], size: number): Momentum {
+  return kind === "float32"
+    ? { kind, values: new Float32Array(size) }
+    : { kind, codes: new Uint8Array(size), absmax: new Float32Array(blockCount(size)) };
+}
+
+/**
+ * Elements of a momentum, in the same memory.
+ *
+ * @param begin a multiple of the block
+ * @param end a multiple of the block, or the momentum's own end
+ */
+export function partOfMomentum(momentum: Momentum, begin: number, end: number): Momentum {
+  return momentum.kind === "float32"
+    ? { kind: "float32", values: momentum.values.subarray(begin, end) }
+    : {
+        kind: "blockwise",
+        codes: momentum.codes.subarray(begin, end),
+        absmax: momentum.absmax.subarray(begin / BLOCK_SIZE, Math.ceil(end / BLOCK_SIZE)),
+      };
 }
 
 /** Copies a momentum into another of the same size, which may be of the other kind. */

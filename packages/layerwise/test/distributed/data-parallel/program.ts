@@ -6,6 +6,12 @@ import { createHash } from "node:crypto";
 import type { Collective } from "../../../src/distributed/collective.js";
 import { DataParallel } from "../../../src/distributed/data-parallel.js";
 import type { DataParallelOptions } from "../../../src/distributed/data-parallel.js";
+import {
+  ShardedLARS,
+  ShardedLARS32bit,
+  ShardedLARS8bit,
+} from "../../../src/distributed/sharded/sharded-lars.js";
+import { expectSameWeights } from "../../../src/distributed/weights.js";
 import { LARS, LARS32bit, LARS8bit, Parameter } from "../../../src/index.js";
 import type { LARSOptions, ParamGroupOptions, StateDict, StepReport } from "../../../src/index.js";
 import { randomArray, uniform } from "../../helpers/random.js";
@@ -37,6 +43,10 @@ export interface ValuesSpec {
 export type GradientSpec = null | "NaN" | "short" | ValuesSpec;
 
 export const CLASSES = { LARS, LARS8bit, LARS32bit };
+const SHARDED = { LARS: ShardedLARS, LARS8bit: ShardedLARS8bit, LARS32bit: ShardedLARS32bit };
+
+/** What a program does with the processes' optimizer. */
+type Parallel = Pick<DataParallel, "step" | "check" | "gradientReady" | "synchronize">;
 
 export interface CreateSpec {
   readonly className: keyof typeof CLASSES;
@@ -44,6 +54,8 @@ export interface CreateSpec {
   readonly groups: readonly GroupSpec[];
   readonly options: LARSOptions;
   readonly parallel: DataParallelOptions;
+  /** Trained by ShardedLARS in the place of DataParallel. */
+  readonly isSharded?: boolean;
 }
 
 export type Command =
@@ -145,7 +157,7 @@ export class Trainer {
   /** The arrays that allocated parameters came with. */
   #owned = new Map<Parameter, Float32Array>();
   #optimizer!: LARS;
-  #parallel!: DataParallel;
+  #parallel!: Parallel;
   #saved: { weights: Float32Array[]; state: StateDict } | null = null;
 
   constructor(collective: Collective) {
@@ -174,7 +186,7 @@ export class Trainer {
         this.#create = command;
         this.#parameters = [];
         this.#construct(this.#groups(command.groups));
-        this.#parallel = new DataParallel(this.#optimizer, this.#collective, command.parallel);
+        this.#parallel = this.#parallelOf();
         return undefined;
       case "step":
         return this.#step(command);
@@ -222,8 +234,25 @@ export class Trainer {
   }
 
   #construct(groups: ParamGroupOptions[]): void {
-    const { className, options, kernel } = this.#create;
-    this.#optimizer = new CLASSES[className](groups, options, { kernel, threads: 1 });
+    const { className, options, kernel, parallel, isSharded = false } = this.#create;
+    const { gradients = "mean" } = parallel;
+    const collective = this.#collective;
+    this.#optimizer = isSharded
+      ? new SHARDED[className](groups, options, { collective, gradients, kernel, threads: 1 })
+      : new CLASSES[className](groups, options, { kernel, threads: 1 });
+  }
+
+  #parallelOf(): Parallel {
+    const { parallel, isSharded = false } = this.#create;
+    if (!isSharded) return new DataParallel(this.#optimizer, this.#collective, parallel);
+    return {
+      step: (options) => this.#optimizer.step(options),
+      check: () => {
+        expectSameWeights(this.#collective, this.#parameters, 0);
+      },
+      gradientReady: () => undefined,
+      synchronize: () => undefined,
+    };
   }
 
   #step(command: Command & { kind: "step" }): StepReport {
@@ -258,14 +287,15 @@ export class Trainer {
       this.#optimizer.dispose();
       this.#construct(groups);
     }
-    if (isOnAll || this.#collective.rank === 0) {
+    // A sharded state is loaded by all: each takes its part.
+    if (isOnAll || this.#create.isSharded === true || this.#collective.rank === 0) {
       this.#parameters.forEach(({ data }, layer) => {
         data.set(weights[layer]!);
       });
       this.#optimizer.loadStateDict(state);
     }
     if (isNew) {
-      this.#parallel = new DataParallel(this.#optimizer, this.#collective, this.#create.parallel);
+      this.#parallel = this.#parallelOf();
     } else if (!isOnAll) {
       this.#parallel.synchronize();
     }

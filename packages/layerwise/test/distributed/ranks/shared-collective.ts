@@ -23,6 +23,17 @@ function arraysOf(values: Sequence<NumberArray>): readonly NumberArray[] {
   return Array.isArray(values) ? (values as NumberArray[]) : [values as NumberArray];
 }
 
+/** Arrays of one type, one after the other. */
+function joined(arrays: readonly NumberArray[], length: number): NumberArray {
+  const whole = new (arrays[0]!.constructor as new (length: number) => NumberArray)(length);
+  let at = 0;
+  for (const array of arrays) {
+    whole.set(array, at);
+    at += array.length;
+  }
+  return whole;
+}
+
 /** ((0 + 1) + (2 + 3)) + …; the odd one of three joins last. */
 function treeSum(parts: readonly Float32Array[]): Float32Array {
   if (parts.length === 1) return parts[0]!;
@@ -84,10 +95,13 @@ export class SharedCollective implements Collective {
   }
 
   allGather(values: Sequence<NumberArray>, counts: readonly number[]): void {
-    const [array, ...others] = arraysOf(values);
-    if (array === undefined || others.length > 0) throw new Error("expected one array");
     this.calls.push("allGather");
-    this.#begin("allGather", array.length);
+    const arrays = arraysOf(values);
+    const [first] = arrays;
+    const length = arrays.reduce((sum, array) => sum + array.length, 0);
+    this.#begin("allGather", length);
+    if (first === undefined) return;
+    const array = joined(arrays, length);
     const ends = counts.map((_, rank) => counts.slice(0, rank + 1).reduce((sum, n) => sum + n));
     const part = (rank: number): Uint8Array =>
       bytesOf(array.subarray(ends[rank]! - counts[rank]!, ends[rank]));
@@ -97,6 +111,11 @@ export class SharedCollective implements Collective {
       part(rank).set(box.subarray(0, part(rank).length));
     });
     this.#wait();
+    let at = 0;
+    for (const own of arrays) {
+      own.set(array.subarray(at, at + own.length));
+      at += own.length;
+    }
   }
 
   abort(message: string): never {

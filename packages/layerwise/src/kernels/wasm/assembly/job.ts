@@ -86,7 +86,8 @@ function layerOf(job: Job, chunk: i32): Layer {
   let high = job.layerCount - 1;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (changetype<Layer>(job.layers + <usize>middle * LAYER_BYTES).firstChunk <= chunk) low = middle;
+    if (changetype<Layer>(job.layers + <usize>middle * LAYER_BYTES).firstChunk <= chunk)
+      low = middle;
     else high = middle - 1;
   }
   return changetype<Layer>(job.layers + <usize>low * LAYER_BYTES);

@@ -1,0 +1,46 @@
+/** Who started this program: mpirun and its like leave variables in the environment. */
+import type { LibraryKind } from "./abi.js";
+
+export interface Launcher {
+  /** Whose launcher it is, null when it serves several libraries, as Slurm's does. */
+  readonly kind: Exclude<LibraryKind, "the standard ABI"> | null;
+  /** Processes of the job, null when the launcher does not say. */
+  readonly size: number | null;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** null for a program that was started on its own. */
+export function launcherOf(env: Environment): Launcher | null {
+  if (env.OMPI_COMM_WORLD_SIZE !== undefined) {
+    return { kind: "Open MPI", size: countOf(env.OMPI_COMM_WORLD_SIZE) };
+  }
+  if (env.PMI_RANK !== undefined)
+    return { kind: slurmOr(env, "MPICH"), size: countOf(env.PMI_SIZE) };
+  if (env.PMIX_RANK !== undefined) return { kind: null, size: countOf(env.SLURM_NTASKS) };
+  return null;
+}
+
+/** Slurm's own PMI serves whatever library was built for it. */
+function slurmOr(env: Environment, kind: "MPICH"): "MPICH" | null {
+  return env.SLURM_PROCID === undefined ? kind : null;
+}
+
+function countOf(text: string | undefined): number | null {
+  const count = Number(text);
+  return Number.isInteger(count) && count > 0 ? count : null;
+}
+
+/** Variables by which a process finds its job. */
+const OF_A_JOB = /^(OMPI_|PMI_|PMIX_|PRTE_|MPIR_|HYDI?_|MPI_LOCAL(RANKID|NRANKS)$)/;
+
+/**
+ * An environment without MPI's variables. A child process that inherits them takes itself for a part of the job, and
+ * fails.
+ *
+ * @example
+ * spawn(process.execPath, ["child.js"], { env: withoutMpi(process.env) });
+ */
+export function withoutMpi(env: Environment): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !OF_A_JOB.test(name)));
+}

@@ -1,0 +1,102 @@
+/** Finds the MPI library that belongs to the launcher. */
+import type { LibraryKind } from "./abi.js";
+import type { Koffi, NativeLibrary } from "./koffi.js";
+import type { Launcher } from "./launcher.js";
+import type { NodeProcess } from "./node.js";
+
+export interface FoundLibrary {
+  readonly library: NativeLibrary;
+  readonly kind: LibraryKind;
+  /** "Open MPI 4.1.4". */
+  readonly name: string;
+}
+
+/** Names a library file; no other is looked for then. */
+const OVERRIDE = "LAYERWISE_MPI_LIBRARY";
+
+/** Files by the major version of their interface, which outlives versions of the library. macOS' were not tried. */
+const FILES: Readonly<Record<LibraryKind, Readonly<Record<string, readonly string[]>>>> = {
+  "Open MPI": {
+    linux: ["libmpi.so.40"],
+    darwin: ["libmpi.40.dylib", "/opt/homebrew/lib/libmpi.40.dylib"],
+  },
+  MPICH: {
+    linux: ["libmpich.so.12", "libmpi.so.12"],
+    darwin: ["libmpi.12.dylib", "/opt/homebrew/lib/libmpi.12.dylib"],
+  },
+  "the standard ABI": { linux: ["libmpi_abi.so.0"], darwin: ["libmpi_abi.0.dylib"] },
+};
+
+const PACKAGES: Readonly<Record<LibraryKind, string>> = {
+  "Open MPI": "Debian: apt-get install openmpi-bin",
+  MPICH: "Debian: apt-get install mpich",
+  "the standard ABI": "an MPI library with the ABI of MPI 5.0",
+};
+
+/** MPI_MAX_LIBRARY_VERSION_STRING is at most this. */
+const VERSION_BYTES = 8192;
+
+/** @throws Error that says what to install, or that the library is not the launcher's */
+export function findLibrary(koffi: Koffi, { kind }: Launcher, process: NodeProcess): FoundLibrary {
+  const named = process.env[OVERRIDE];
+  if (named !== undefined) {
+    const found = load(koffi, named);
+    if (found === null) {
+      throw new Error(
+        `${OVERRIDE}: expected an MPI library, got ${named}, which does not load as one`,
+      );
+    }
+    if (isOf(found.kind, kind)) return found;
+    throw new Error(
+      `${OVERRIDE}: expected ${kind!}, whose launcher started this program, got ${found.name} (${named})`,
+    );
+  }
+  const wanted: LibraryKind[] = [...(kind === null ? KINDS : [kind]), "the standard ABI"];
+  const files = wanted.flatMap((of) => FILES[of][process.platform] ?? []);
+  for (const file of files) {
+    const found = load(koffi, file);
+    if (found !== null && isOf(found.kind, kind)) return found;
+  }
+  const what = kind ?? "an MPI library";
+  throw new Error(
+    `Mpi.init: expected ${what}, whose launcher started this program, got none (looked for ${files.join(", ")}); install it (${PACKAGES[kind ?? "Open MPI"]}), start the program with another mpirun, or name a file with ${OVERRIDE}`,
+  );
+}
+
+const KINDS: readonly LibraryKind[] = ["Open MPI", "MPICH"];
+
+/** A library with the standard ABI goes with any launcher: its job's size shows whether it fits. */
+function isOf(found: LibraryKind, kind: LibraryKind | null): boolean {
+  return kind === null || found === kind || found === "the standard ABI";
+}
+
+/** null when there is no such file, or it is no MPI library. */
+function load(koffi: Koffi, file: string): FoundLibrary | null {
+  try {
+    const library = koffi.load(file);
+    const text = versionOf(library);
+    const kind = /(^|\/)libmpi_abi\./.test(file) ? "the standard ABI" : kindOf(text);
+    return kind === null ? null : { library, kind, name: nameOf(kind, text) };
+  } catch {
+    return null;
+  }
+}
+
+/** May be called before MPI_Init. */
+function versionOf(library: NativeLibrary): string {
+  const bytes = new Uint8Array(VERSION_BYTES);
+  const length = new Int32Array(1);
+  library.func("MPI_Get_library_version", "int", ["uint8_t *", "int *"])(bytes, length);
+  return new TextDecoder().decode(bytes.subarray(0, length[0]));
+}
+
+/** Intel MPI, MVAPICH and Cray MPICH have MPICH's binary interface. */
+function kindOf(version: string): LibraryKind | null {
+  if (version.includes("Open MPI")) return "Open MPI";
+  return /MPICH|Intel\(R\) MPI|MVAPICH/i.test(version) ? "MPICH" : null;
+}
+
+function nameOf(kind: LibraryKind, version: string): string {
+  const number = /\d+\.\d+[.\w]*/.exec(version)?.[0] ?? "of an unknown version";
+  return `${kind === "the standard ABI" ? "MPI library" : kind} ${number}`;
+}
