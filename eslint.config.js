@@ -164,7 +164,7 @@ export default defineConfig(
   },
   {
     // Plain JavaScript that bundlers, other runtimes and mpirun run; what it imports is installed by its own tests only.
-    files: ["integration/runtimes/*.mjs", "integration/mpi/test/programs/*.mjs"],
+    files: ["integration/runtimes/*.mjs", "integration/mpi/**/*.mjs"],
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: {
       globals: Object.fromEntries(

@@ -1,7 +1,7 @@
 /** Training on several processes, which are threads here: the same bits for any number of them. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { coresOf } from "../src/distributed/cores.js";
 import { wasLaunched, withoutLauncher } from "../src/distributed/launched.js";
 import { csvText, idxFiles, temporaryFolder, writeFiles } from "./helpers/data.js";
@@ -13,6 +13,8 @@ const temporary = temporaryFolder();
 const inTemporary = (name: string): string => join(temporary.path, name);
 writeFiles(temporary.path, { "points.csv": csvText() });
 const images = writeFiles(inTemporary("images"), idxFiles());
+// Up to eight processes of threads share the cores of the machine.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 let threads: TeamThreads;
 beforeAll(async () => {
   threads = await teamThreads();
