@@ -57,6 +57,7 @@ describe("defaults", () => {
       maxGradNorm: null,
       init: "he",
       holdOut: false,
+      shardState: false,
       warmupEpochs: null,
       schedule: "polynomial",
       momentum: null,
