@@ -1,9 +1,12 @@
 /** Who started this program: mpirun and its like leave variables in the environment. */
 import type { LibraryKind } from "./abi.js";
 
+/** Libraries with a launcher of their own. */
+export type LaunchedKind = Exclude<LibraryKind, "the standard ABI">;
+
 export interface Launcher {
-  /** Whose launcher it is, null when it serves several libraries, as Slurm's does. */
-  readonly kind: Exclude<LibraryKind, "the standard ABI"> | null;
+  /** Whose processes it may start, the likeliest first: Slurm's serves several libraries. */
+  readonly kinds: readonly LaunchedKind[];
   /** Processes of the job, null when the launcher does not say. */
   readonly size: number | null;
 }
@@ -13,17 +16,17 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** null for a program that was started on its own. */
 export function launcherOf(env: Environment): Launcher | null {
   if (env.OMPI_COMM_WORLD_SIZE !== undefined) {
-    return { kind: "Open MPI", size: countOf(env.OMPI_COMM_WORLD_SIZE) };
+    return { kinds: ["Open MPI"], size: countOf(env.OMPI_COMM_WORLD_SIZE) };
   }
-  if (env.PMI_RANK !== undefined)
-    return { kind: slurmOr(env, "MPICH"), size: countOf(env.PMI_SIZE) };
-  if (env.PMIX_RANK !== undefined) return { kind: null, size: countOf(env.SLURM_NTASKS) };
+  if (env.PMI_RANK !== undefined) {
+    // MPICH's own launcher counts the processes of a machine, Slurm's does not. Both leave SLURM_PROCID in Slurm's jobs.
+    const isSlurms = env.SLURM_PROCID !== undefined && env.MPI_LOCALNRANKS === undefined;
+    return { kinds: isSlurms ? ["MPICH", "Open MPI"] : ["MPICH"], size: countOf(env.PMI_SIZE) };
+  }
+  if (env.PMIX_RANK !== undefined) {
+    return { kinds: ["Open MPI", "MPICH"], size: countOf(env.SLURM_NTASKS) };
+  }
   return null;
-}
-
-/** Slurm's own PMI serves whatever library was built for it. */
-function slurmOr(env: Environment, kind: "MPICH"): "MPICH" | null {
-  return env.SLURM_PROCID === undefined ? kind : null;
 }
 
 function countOf(text: string | undefined): number | null {

@@ -1,7 +1,7 @@
 /** Finds the MPI library that belongs to the launcher. */
 import type { LibraryKind } from "./abi.js";
 import type { Koffi, NativeLibrary } from "./koffi.js";
-import type { Launcher } from "./launcher.js";
+import type { LaunchedKind, Launcher } from "./launcher.js";
 import type { NodeProcess } from "./node.js";
 
 export interface FoundLibrary {
@@ -27,17 +27,17 @@ const FILES: Readonly<Record<LibraryKind, Readonly<Record<string, readonly strin
   "the standard ABI": { linux: ["libmpi_abi.so.0"], darwin: ["libmpi_abi.0.dylib"] },
 };
 
-const PACKAGES: Readonly<Record<LibraryKind, string>> = {
+const PACKAGES: Readonly<Record<LaunchedKind, string>> = {
   "Open MPI": "Debian: apt-get install openmpi-bin",
   MPICH: "Debian: apt-get install mpich",
-  "the standard ABI": "an MPI library with the ABI of MPI 5.0",
 };
 
 /** MPI_MAX_LIBRARY_VERSION_STRING is at most this. */
 const VERSION_BYTES = 8192;
 
 /** @throws Error that says what to install, or that the library is not the launcher's */
-export function findLibrary(koffi: Koffi, { kind }: Launcher, process: NodeProcess): FoundLibrary {
+export function findLibrary(koffi: Koffi, { kinds }: Launcher, process: NodeProcess): FoundLibrary {
+  const expected = `${kinds.join(" or ")}, whose launcher started this program`;
   const named = process.env[OVERRIDE];
   if (named !== undefined) {
     const found = load(koffi, named);
@@ -46,28 +46,24 @@ export function findLibrary(koffi: Koffi, { kind }: Launcher, process: NodeProce
         `${OVERRIDE}: expected an MPI library, got ${named}, which does not load as one`,
       );
     }
-    if (isOf(found.kind, kind)) return found;
-    throw new Error(
-      `${OVERRIDE}: expected ${kind!}, whose launcher started this program, got ${found.name} (${named})`,
-    );
+    if (isOf(found.kind, kinds)) return found;
+    throw new Error(`${OVERRIDE}: expected ${expected}, got ${found.name} (${named})`);
   }
-  const wanted: LibraryKind[] = [...(kind === null ? KINDS : [kind]), "the standard ABI"];
+  const wanted: LibraryKind[] = [...kinds, "the standard ABI"];
   const files = wanted.flatMap((of) => FILES[of][process.platform] ?? []);
   for (const file of files) {
     const found = load(koffi, file);
-    if (found !== null && isOf(found.kind, kind)) return found;
+    if (found !== null && isOf(found.kind, kinds)) return found;
   }
-  const what = kind ?? "an MPI library";
+  const packages = kinds.map((kind) => PACKAGES[kind]).join("; ");
   throw new Error(
-    `Mpi.init: expected ${what}, whose launcher started this program, got none (looked for ${files.join(", ")}); install it (${PACKAGES[kind ?? "Open MPI"]}), start the program with another mpirun, or name a file with ${OVERRIDE}`,
+    `Mpi.init: expected ${expected}, got none (looked for ${files.join(", ")}); install it (${packages}), start the program with another mpirun, or name a file with ${OVERRIDE}`,
   );
 }
 
-const KINDS: readonly LibraryKind[] = ["Open MPI", "MPICH"];
-
 /** A library with the standard ABI goes with any launcher: its job's size shows whether it fits. */
-function isOf(found: LibraryKind, kind: LibraryKind | null): boolean {
-  return kind === null || found === kind || found === "the standard ABI";
+function isOf(found: LibraryKind, kinds: readonly LaunchedKind[]): boolean {
+  return found === "the standard ABI" || kinds.includes(found);
 }
 
 /** null when there is no such file, or it is no MPI library. */
