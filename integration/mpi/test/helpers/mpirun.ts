@@ -29,6 +29,8 @@ export interface Outcome {
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** The launcher and its flags, for other hosts than this machine. */
+  readonly launcher?: readonly string[];
   /** Called with the process of the launcher, for tests that interfere. */
   readonly onStart?: (pid: number) => void;
 }
@@ -59,9 +61,9 @@ export function mpirun(
   library: Library,
   size: number,
   args: readonly string[],
-  { env = {}, cwd = FOLDER, onStart }: RunOptions = {},
+  { env = {}, cwd = FOLDER, launcher: command = LAUNCHERS[library], onStart }: RunOptions = {},
 ): Promise<Outcome> {
-  const [launcher = "", ...flags] = LAUNCHERS[library];
+  const [launcher = "", ...flags] = command;
   const started = performance.now();
   return new Promise((resolve, reject) => {
     const child = spawn(launcher, [...flags, "-n", String(size), process.execPath, ...args], {

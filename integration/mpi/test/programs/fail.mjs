@@ -1,4 +1,5 @@
 // One process fails in some way; the others wait for it in a blocking call.
+import { execSync } from "node:child_process";
 import { Mpi } from "layerwise/mpi";
 
 const [how] = process.argv.slice(2);
@@ -11,6 +12,7 @@ if (fails) {
   if (how === "exit 0") process.exit(0);
   if (how === "exit 3") process.exit(3);
   if (how === "SIGKILL") process.kill(process.pid, "SIGKILL");
+  if (how === "lost-host") execSync("kill -9 $(ip netns pids $(ip netns identify $$))");
   if (how === "abort") job.abort("this rank is broken");
   if (how === "no finalize") process.stdout.write("no finalize\n");
   else if (how === "length") job.allReduce(new Float32Array(3));
