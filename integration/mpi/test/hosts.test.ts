@@ -5,13 +5,16 @@
 import { spawnSync } from "node:child_process";
 import { afterAll, expect, it } from "vitest";
 import { twoHosts } from "./helpers/hosts.js";
+import type { Hosts } from "./helpers/hosts.js";
 import { describeEach, mpirun, program } from "./helpers/mpirun.js";
 
-const hosts = twoHosts();
-const isRefused = typeof hosts === "string";
-if (isRefused) console.warn(`SKIPPED: two hosts: expected network namespaces, got ${hosts}`);
-const { launcher, remove } = isRefused ? { launcher: () => [], remove: () => undefined } : hosts;
-afterAll(remove);
+const found = twoHosts();
+const isRefused = typeof found === "string";
+if (isRefused) console.warn(`SKIPPED: two hosts: expected network namespaces, got ${found}`);
+const hosts: Hosts = isRefused ? { launcher: () => [], remove: () => undefined } : found;
+afterAll(() => {
+  hosts.remove();
+});
 
 interface Report {
   readonly rank: number;
@@ -24,9 +27,13 @@ describeEach("two hosts", (library) => {
     "%i processes on each have the bits of one process without MPI",
     async (each) => {
       const { code, stdout, stderr } = await mpirun(library, 2 * each, [program("operations")], {
-        launcher: launcher(library, each),
+        launcher: hosts.launcher(library, each),
       });
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      // Open MPI now and then warns that it could not set the group of a process that had already begun.
+      expect({ code, stderr: stderr.replace(/^.* setpgid\(.*\n/m, "") }).toEqual({
+        code: 0,
+        stderr: "",
+      });
       const alone = spawnSync(process.execPath, [program("operations")], { encoding: "utf8" });
       const { hash } = JSON.parse(alone.stdout) as Report;
       const reports = stdout
@@ -49,7 +56,7 @@ describeEach("two hosts", (library) => {
     ["lost-host", /lost communication with a remote daemon|control_cb .* failed/],
   ])("%s on the other host ends the job within 10 s", async (how, message) => {
     const { code, stdout, stderr, seconds } = await mpirun(library, 4, [program("fail"), how], {
-      launcher: launcher(library, 2),
+      launcher: hosts.launcher(library, 2),
     });
     expect(code).not.toBe(0);
     expect(code).not.toBe(null);
