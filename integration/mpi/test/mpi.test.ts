@@ -139,3 +139,10 @@ describeEach("a job that can't begin", (library) => {
     ]);
   });
 });
+
+describeEach("a heap that cannot grow", (library) => {
+  it("loses no memory", async () => {
+    const { code, stdout } = await mpirun(library, 2, [program("full-heap")]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "the heap is whole\n" });
+  });
+});

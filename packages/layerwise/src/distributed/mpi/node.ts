@@ -5,7 +5,7 @@ interface NodeModule {
 }
 
 export interface NodeProcess {
-  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly env: Record<string, string | undefined>;
   readonly platform: string;
   cwd(): string;
   on(event: "exit", listener: (code: number) => void): void;
