@@ -19,7 +19,7 @@ afterAll(() => ranks.dispose());
 async function outcomesOf(
   size: number,
   calls: readonly Call[],
-  options: TreeOptions = { blockElements: 7 },
+  options: Job["options"] = { blockElements: 7 },
 ): Promise<CallOutcome[][]> {
   const byRank = await ranks.run(size, { memory: mailboxes(size), options, calls });
   return calls.map((_, index) => byRank.map((outcomes) => outcomes[index]!));
@@ -202,6 +202,29 @@ describe("refused on every rank, before any message", () => {
     const [refused, next] = await outcomesOf(2, [call, good]);
     for (const { error } of refused!) expect(error).toMatch(message);
     for (const { values } of next!) expect(flat(values)).toEqual([4, 6]);
+  });
+
+  it.each<[string, TreeOptions, RegExp]>([
+    [
+      "orders that differ",
+      { order: "library" },
+      /order tree, .* on rank 0, .* order library, .* on rank 1/,
+    ],
+    [
+      "blocks that differ",
+      { blockElements: 1 },
+      /blocks of 262144\) on rank 0, .* blocks of 1\) on rank 1/,
+    ],
+  ])("%s, in every call", async (_, options, message) => {
+    const calls: Call[] = [good, { ...good, kind: "allGather" }, { ...good, kind: "barrier" }];
+    const outcomes = await outcomesOf(2, calls, [{}, options]);
+    for (const { error } of outcomes.flat()) expect(error).toMatch(message);
+  });
+
+  it("3 ranks sum in the library's order, whatever they ask for", async () => {
+    const call = { ...good, values: [[[1]], [[2]], [[3]]] };
+    const [all] = await outcomesOf(3, [call], [{}, { order: "library" }, { order: "tree" }]);
+    for (const { error, values } of all!) expect([error, flat(values)]).toEqual([null, [6]]);
   });
 });
 

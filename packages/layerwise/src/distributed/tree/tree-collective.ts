@@ -32,8 +32,12 @@ const BLOCK_ELEMENTS = 2 ** 18;
 const CALLS = ["barrier", "broadcast", "allReduce", "reduceScatter", "allGather"] as const;
 type Call = (typeof CALLS)[number];
 
-/** What processes tell each other before a call: the call, its elements, their size, and a hash of counts or root. */
-const WORDS = 4;
+/**
+ * What processes tell each other before a call: the call, its elements, their size, a hash of counts or root, whether sums
+ * are made in the tree, and the elements of a block. The last two come from options; where they differ, one process would
+ * wait for messages that the other never sends.
+ */
+const WORDS = 6;
 /** The call of a process whose arguments are wrong. */
 const REFUSED = -1;
 
@@ -277,10 +281,11 @@ class TreeCollective implements Collective {
     let error: unknown = null;
     const own = this.#own;
     try {
-      own.set([CALLS.indexOf(call), ...describe()]);
+      own.set([CALLS.indexOf(call), ...describe(), Number(this.#isTree), this.#block]);
     } catch (thrown) {
       error = thrown;
-      own.set([REFUSED, 0, 0, 0]);
+      own.fill(0);
+      own[0] = REFUSED;
     }
     const told = this.#told;
     if (this.size > 1) this.#transport.allGather(own, told);
@@ -309,11 +314,12 @@ class TreeCollective implements Collective {
 function difference(call: Call, told: Float64Array): string {
   const ranks = new Map<string, number[]>();
   for (let rank = 0; rank * WORDS < told.length; rank++) {
-    const [number, elements, bytes, detail] = told.subarray(WORDS * rank, WORDS * (rank + 1));
+    const words = told.subarray(WORDS * rank, WORDS * (rank + 1));
+    const [number, elements, bytes, detail, isTree, block] = words;
     const text =
       number === REFUSED
         ? "wrong arguments"
-        : `${CALLS[number!]!} of ${elements!} elements of ${bytes!} bytes (parts or root: ${detail!})`;
+        : `${CALLS[number!]!} of ${elements!} elements of ${bytes!} bytes (parts or root: ${detail!}; order ${isTree === 1 ? "tree" : "library"}, blocks of ${block!})`;
     ranks.set(text, [...(ranks.get(text) ?? []), rank]);
   }
   const list = [...ranks].map(([text, of]) => `${text} on ${shownRanks(of)}`);

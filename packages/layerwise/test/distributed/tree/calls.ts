@@ -20,7 +20,8 @@ export interface Call {
 
 export interface Job {
   readonly memory: SharedArrayBuffer;
-  readonly options: TreeOptions;
+  /** Of all ranks, or of each. */
+  readonly options: TreeOptions | readonly TreeOptions[];
   readonly calls: readonly Call[];
 }
 
@@ -33,7 +34,8 @@ export interface CallOutcome {
 
 export function run({ rank, size }: Collective, { memory, options, calls }: Job): CallOutcome[] {
   const transport = new ThreadTransport(memory, { rank, size });
-  const collective = treeCollective(transport, options);
+  const own = Array.isArray(options) ? (options as readonly TreeOptions[])[rank] : options;
+  const collective = treeCollective(transport, own as TreeOptions);
   const outcomes = calls.map((call): CallOutcome => {
     const before = transport.messages;
     const values = call.values[rank]!.map((numbers) => new TYPES[call.type](numbers));
