@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runs } from "../helpers/arbitraries.js";
-import { programsOf } from "./data-parallel/draw.js";
+import { programsOf, sizeAroundChunks } from "./data-parallel/draw.js";
 import { checkedProgram, expectProgram } from "./data-parallel/expect-program.js";
 import type { Command, Outcome } from "./data-parallel/program.js";
 import { ranksOf } from "./ranks/run-on-ranks.js";
@@ -57,6 +57,24 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
         expectOnThreads(size, commands),
       );
       // Shrinking would take hundreds of jobs, each with its threads.
+      await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
+        [Command[]]
+      >);
+    },
+    TIMEOUT_MS,
+  );
+
+  it.each([
+    { size: 2, programs: 20 },
+    { size: 3, programs: 12 },
+    { size: 4, programs: 12 },
+    { size: 8, programs: 5 },
+  ])(
+    "$programs programs on $size ranks, with layers around multiples of the chunk",
+    async ({ size, programs }) => {
+      const property = fc.asyncProperty(programsOf(size, 4, sizeAroundChunks), (commands) =>
+        expectOnThreads(size, commands),
+      );
       await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
         [Command[]]
       >);
