@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runs } from "../helpers/arbitraries.js";
-import { programsOf, sizeAroundChunks } from "./data-parallel/draw.js";
+import { programsOf, sharded, sizeAroundChunks } from "./data-parallel/draw.js";
 import { checkedProgram, expectProgram } from "./data-parallel/expect-program.js";
 import type { Command, Outcome } from "./data-parallel/program.js";
 import { ranksOf } from "./ranks/run-on-ranks.js";
@@ -25,12 +25,6 @@ afterAll(() => ranks.dispose());
 
 /** What programs came to, on any number of ranks. */
 const seen = { steps: 0, skipped: 0, errors: "" };
-
-/** Groups are added on all ranks at once: that is a call of all. */
-function sharded(command: Command): Command {
-  if (command.kind === "create") return { ...command, isSharded: true };
-  return command.kind === "add" ? { ...command, rank: null } : command;
-}
 
 async function expectOnThreads(size: number, drawn: readonly Command[]): Promise<void> {
   const program = checkedProgram(size, drawn.map(sharded));

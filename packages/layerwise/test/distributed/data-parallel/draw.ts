@@ -197,6 +197,12 @@ export function programsOf(
     .map(([create, parts]) => [create, ...parts.flat()].filter(hasRoom()));
 }
 
+/** The same by ShardedLARS. Groups are added on all ranks at once: that is a call of all. */
+export function sharded(command: Command): Command {
+  if (command.kind === "create") return { ...command, isSharded: true };
+  return command.kind === "add" ? { ...command, rank: null } : command;
+}
+
 /** Leaves out groups beyond the layers that steps have gradients for. */
 function hasRoom(): (command: Command) => boolean {
   let layers = 0;
