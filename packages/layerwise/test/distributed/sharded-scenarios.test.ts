@@ -84,6 +84,10 @@ it(
   TIMEOUT_MS,
 );
 
+it("takes layers from lists that can be read once", async () => {
+  expect(await resultOf("listsReadOnce")).toBe(2);
+});
+
 it("refuses layers over one array: each has a place of its own", async () => {
   expect(await resultOf("sharedArray")).toContain(
     'params: expected an array of its own for each layer, got one for "a" and "b"',

@@ -123,6 +123,19 @@ export const scenarios = {
     return { errors, groups, layers: layers.map(({ name }) => name) };
   },
 
+  /** Layers in lists that can be read once, as generators make them. */
+  listsReadOnce: (collective: Collective) => {
+    function* once(params: readonly Parameter[]): Generator<Parameter> {
+      yield* params;
+    }
+    const lists = [layersOf([5]), layersOf([6])].map(
+      (list) => once(list) as unknown as Parameter[],
+    );
+    const optimizer = new ShardedLARS(lists[0]!, OPTIONS, { collective, threads: 1 });
+    optimizer.addParamGroup({ params: lists[1]! });
+    return optimizer.step().layers.length;
+  },
+
   /** Two layers over one array. */
   sharedArray: (collective: Collective) => {
     const data = randomArray(40_000, 1);
