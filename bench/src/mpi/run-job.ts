@@ -15,6 +15,9 @@ const LAUNCHERS: Readonly<Record<Library, readonly string[]>> = {
 };
 export const LIBRARIES: readonly Library[] = ["Open MPI", "MPICH"];
 
+/** A run that is ended ends its job, which fails and thereby ends the run. */
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
 /** Before the outcome: launchers print lines of their own. */
 const MARK = "outcome: ";
 
@@ -55,18 +58,20 @@ export function launch(
     const child = spawn(launcher, args, {
       cwd: FOLDER,
       stdio: ["ignore", "pipe", "pipe"],
-      // A group of its own, so that a job that hangs can be ended with all its processes.
-      detached: true,
     });
     let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
     child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-    const timer = setTimeout(() => {
-      process.kill(-child.pid!, "SIGKILL");
-    }, PATIENCE_MS);
+    // Launchers end their processes, which are not of this group, when they are asked to; not when they are killed.
+    const end = (): void => {
+      child.kill("SIGTERM");
+    };
+    const timer = setTimeout(end, PATIENCE_MS);
+    for (const signal of SIGNALS) process.once(signal, end);
     child.once("error", reject);
     child.once("close", (code, signal) => {
       clearTimeout(timer);
+      for (const ended of SIGNALS) process.off(ended, end);
       if (code === 0) resolve(stdout);
       else reject(new Error(`${launcher}: ended with ${String(signal ?? code)}: ${stderr}`));
     });
