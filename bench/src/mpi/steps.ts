@@ -48,7 +48,9 @@ export function timeSteps(
   start();
   const whole = new LARS(parameters, options, { threads: THREADS });
   const parallel = new DataParallel(whole, collective, { checkEvery: 1_000_000 });
-  const sharded = new ShardedLARS(parameters, options, { collective, threads: THREADS });
+  const sharded = new ShardedLARS(parameters, options, {
+    ...{ collective, threads: THREADS, checkEvery: 1_000_000 },
+  });
   const contenders = [
     {
       name: WHOLE,

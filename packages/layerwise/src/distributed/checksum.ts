@@ -46,13 +46,23 @@ function rotate(word: number, bits: number): number {
   return (word << bits) | (word >>> (32 - bits));
 }
 
+type Bits = Float32Array | Float64Array | Uint8Array;
+
 /** One checksum of several arrays, in their order. */
-export function checksumOf(arrays: Iterable<Float32Array>): number {
+export function checksumOf(arrays: Iterable<Bits>): number {
   let sum = 0;
-  for (const { buffer, byteOffset, length } of arrays) {
-    sum = checksum(new Uint32Array(buffer, byteOffset, length), sum);
-  }
+  for (const array of arrays) sum = checksum(wordsOf(array), sum);
   return sum;
+}
+
+/** Bytes that are no whole words, or lie between two, are copied; zeros fill the last word. */
+function wordsOf({ buffer, byteOffset, byteLength }: Bits): Uint32Array {
+  if (byteOffset % 4 === 0 && byteLength % 4 === 0) {
+    return new Uint32Array(buffer, byteOffset, byteLength / 4);
+  }
+  const words = new Uint32Array(Math.ceil(byteLength / 4));
+  new Uint8Array(words.buffer).set(new Uint8Array(buffer, byteOffset, byteLength));
+  return words;
 }
 
 /** A checksum of numbers and texts that are added one by one. One object serves many times, without new memory. */

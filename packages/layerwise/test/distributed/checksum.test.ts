@@ -119,3 +119,21 @@ describe("Fingerprint", () => {
     expect(of([""])).not.toBe(of([]));
   });
 });
+
+it("bytes have the same checksum wherever they lie, and another one if a bit differs", () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 40 }),
+      fc.nat(3),
+      fc.nat(),
+      (bytes, at, bit) => {
+        const moved = new Uint8Array(at + bytes.length).subarray(at);
+        moved.set(bytes);
+        expect(checksumOf([moved])).toBe(checksumOf([bytes]));
+        moved[(bit >> 3) % bytes.length]! ^= 1 << (bit & 7);
+        expect(checksumOf([moved])).not.toBe(checksumOf([bytes]));
+      },
+    ),
+    runs(200),
+  );
+});

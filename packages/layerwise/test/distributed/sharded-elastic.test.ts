@@ -77,7 +77,7 @@ describe("a step has no hidden exchanges", () => {
   const leg = { from: null, weights: null, firstStep: 0, steps: 2 };
   const needed = [
     "allGather", // whether all can make the step
-    "allReduce", // the gradients; the threads of tests reduce and scatter in one
+    "reduceScatter", // the gradients
     "allGather", // the sums of squares, once
     "allGather", // the weights
   ];

@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runs } from "../helpers/arbitraries.js";
-import { programsOf } from "./data-parallel/draw.js";
+import { programsOf, sharded, sizeAroundChunks } from "./data-parallel/draw.js";
 import { checkedProgram, expectProgram } from "./data-parallel/expect-program.js";
 import type { Command, Outcome } from "./data-parallel/program.js";
 import { ranksOf } from "./ranks/run-on-ranks.js";
@@ -25,12 +25,6 @@ afterAll(() => ranks.dispose());
 
 /** What programs came to, on any number of ranks. */
 const seen = { steps: 0, skipped: 0, errors: "" };
-
-/** Groups are added on all ranks at once: that is a call of all. */
-function sharded(command: Command): Command {
-  if (command.kind === "create") return { ...command, isSharded: true };
-  return command.kind === "add" ? { ...command, rank: null } : command;
-}
 
 async function expectOnThreads(size: number, drawn: readonly Command[]): Promise<void> {
   const program = checkedProgram(size, drawn.map(sharded));
@@ -57,6 +51,24 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
         expectOnThreads(size, commands),
       );
       // Shrinking would take hundreds of jobs, each with its threads.
+      await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
+        [Command[]]
+      >);
+    },
+    TIMEOUT_MS,
+  );
+
+  it.each([
+    { size: 2, programs: 20 },
+    { size: 3, programs: 12 },
+    { size: 4, programs: 12 },
+    { size: 8, programs: 5 },
+  ])(
+    "$programs programs on $size ranks, with layers around multiples of the chunk",
+    async ({ size, programs }) => {
+      const property = fc.asyncProperty(programsOf(size, 4, sizeAroundChunks), (commands) =>
+        expectOnThreads(size, commands),
+      );
       await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
         [Command[]]
       >);

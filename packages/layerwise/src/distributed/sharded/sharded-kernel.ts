@@ -17,7 +17,7 @@ interface PlacedLayer {
   readonly shards: Shards;
 }
 
-/** A part of a layer that has sums of its own: the whole layer if one process owns it, else a chunk. */
+/** A part of a layer that is one task: the whole layer if one process owns it; a chunk where chunks' sums are exchanged. */
 interface Piece {
   /** Which task it is of. */
   readonly task: number;
@@ -36,6 +36,8 @@ export class ShardedKernel implements Kernel {
   readonly #layers = new Map<Float32Array, PlacedLayer>();
   /** Layers that were placed together, in their order. */
   readonly #sequences: PlacedLayer[][] = [];
+  /** All of them. */
+  readonly #inOrder: PlacedLayer[] = [];
 
   constructor(kernel: Kernel, collective: Collective) {
     this.#kernel = kernel;
@@ -57,6 +59,7 @@ export class ShardedKernel implements Kernel {
     const layers = weights.map((own, index) => ({ weights: own, shards: shards[index]! }));
     for (const layer of layers) this.#layers.set(layer.weights, layer);
     this.#sequences.push(layers);
+    this.#inOrder.push(...layers);
   }
 
   /** Sums gradients over the processes; each gets those of its own parts. */
@@ -68,12 +71,14 @@ export class ShardedKernel implements Kernel {
   }
 
   measure(tasks: readonly KernelTask[]): SumsOfSquares[] {
-    const pieces = this.#piecesOf(tasks);
+    const pieces = this.#piecesOf(tasks, { haveSums: true });
     return this.#exchangeSums(tasks, pieces, this.#kernel.measure(this.#own(tasks, pieces)));
   }
 
   apply(tasks: readonly KernelTask[]): SumsOfSquares[] {
-    const pieces = this.#piecesOf(tasks);
+    // Under the default rule the measure pass has taken all that a report shows.
+    const haveSums = tasks.some(({ sums }) => sums.weights || sums.update);
+    const pieces = this.#piecesOf(tasks, { haveSums });
     const applied = this.#kernel.apply(this.#own(tasks, pieces));
     this.#forEachSequence(
       tasks.map(({ arrays }) => arrays.weights),
@@ -84,9 +89,7 @@ export class ShardedKernel implements Kernel {
         );
       },
     );
-    // Under the default rule the measure pass has taken all that a report shows.
-    const isWanted = tasks.some(({ sums }) => sums.weights || sums.update);
-    return isWanted ? this.#exchangeSums(tasks, pieces, applied) : tasks.map(() => NO_SUMS);
+    return haveSums ? this.#exchangeSums(tasks, pieces, applied) : tasks.map(() => NO_SUMS);
   }
 
   allocateMomentum(kind: Momentum["kind"], _size: number, weights?: Float32Array): Momentum {
@@ -103,11 +106,12 @@ export class ShardedKernel implements Kernel {
   /**
    * The whole momentum of a layer, on every process.
    *
+   * @param layer in the order in which they were placed; its weights may be gone
    * @param part this process's
    * @param whole to be filled
    */
-  gatherMomentum(part: Momentum, whole: Momentum, weights: Float32Array): void {
-    const { shards } = this.#layers.get(weights)!;
+  gatherMomentum(layer: number, part: Momentum, whole: Momentum): void {
+    const { shards } = this.#inOrder[layer]!;
     const parts = momentumArrays(part);
     const ofRanks = shards.map(({ begin, end }) =>
       momentumArrays(partOfMomentum(whole, begin, end)),
@@ -160,13 +164,14 @@ export class ShardedKernel implements Kernel {
     }
   }
 
-  /** The pieces of all processes, layer by layer, in the order of their elements. */
-  #piecesOf(tasks: readonly KernelTask[]): Piece[] {
+  /** The pieces of all processes, layer by layer, in the order of their elements. Without sums each shard is one. */
+  #piecesOf(tasks: readonly KernelTask[], { haveSums }: { haveSums: boolean }): Piece[] {
     return tasks.flatMap(({ arrays: { weights } }, task) => {
       const { shards } = this.#layers.get(weights)!;
       const pieces: Piece[] = [];
       shards.forEach(({ begin, end }, owner) => {
-        const step = end - begin === weights.length ? weights.length : CHUNK_SIZE;
+        const isOne = !haveSums || end - begin === weights.length;
+        const step = isOne ? Math.max(end - begin, 1) : CHUNK_SIZE;
         for (let at = begin; at < end; at += step) {
           pieces.push({ task, owner, begin: at, end: Math.min(at + step, end) });
         }

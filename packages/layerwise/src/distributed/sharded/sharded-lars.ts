@@ -1,5 +1,5 @@
 /** LARS whose state is split over the processes of a job. */
-import { checkChoice, checkFields, refusal } from "../../check.js";
+import { checkChoice, checkFields, checkInteger, refusal, shown } from "../../check.js";
 import { NonFiniteGradientError } from "../../errors.js";
 import { createKernel } from "../../kernels/choose.js";
 import { checkedKernelOptions } from "../../optimizer/kernel-options.js";
@@ -12,14 +12,16 @@ import type { LoadReport } from "../../optimizer/state-dict.js";
 import { FIXED_BITS } from "../../options/fixed-bits.js";
 import type { LARSOptions } from "../../options/options.js";
 import { emptyMomentum } from "../../state/momentum.js";
+import { checkedState } from "../../state/saved-state.js";
 import type { StateDict } from "../../state/saved-state.js";
 import type { StepReport } from "../../step/report.js";
 import { hasGradient } from "../../step/step.js";
 import { agreeOnJob, StepAgreement, together } from "../agreement.js";
 import type { Fact } from "../agreement.js";
 import { BorrowedGradients } from "../borrowed-gradients.js";
-import { Fingerprint } from "../checksum.js";
+import { checksumOf, Fingerprint } from "../checksum.js";
 import type { Collective } from "../collective.js";
+import { describeState, describeWeights } from "../describe-arrays.js";
 import { addStep, describeOptimizer, describeProgress } from "../description.js";
 import { broadcastWeights } from "../weights.js";
 import { ShardedKernel } from "./sharded-kernel.js";
@@ -28,9 +30,20 @@ import { ShardedKernel } from "./sharded-kernel.js";
 export interface ShardedOptions extends KernelOptions {
   /** The processes that share the state, all of which make the same calls. */
   collective: Collective;
-  /** What a gradient on one process is of: the mean over its part of the batch, or a sum. Default "mean". */
+  /**
+   * What becomes of the processes' gradients: "mean" for gradients that are each the mean over a process's part of the
+   * batch, with parts of one size; "sum" for gradients that are each its share of the whole batch's. Default "mean".
+   */
   gradients?: "mean" | "sum";
+  /**
+   * Compares all weights before the first step, before the first after {@link ShardedLARS.loadStateDict}, and then before
+   * every so many, by a checksum; 0: never. Default 100.
+   */
+  checkEvery?: number;
 }
+
+/** What all processes must have alike. */
+type Settings = Required<Pick<ShardedOptions, "gradients" | "checkEvery">>;
 
 /**
  * LARS whose momentum is split over processes: each keeps 1/N of it, and a chunk of 32,768 elements at most more. Norms
@@ -51,11 +64,14 @@ export interface ShardedOptions extends KernelOptions {
 export class ShardedLARS extends LARS {
   readonly collective: Collective;
   readonly #sharded: ShardedKernel;
-  readonly #parts: number;
+  readonly #options: LARSOptions;
+  readonly #settings: Settings;
   readonly #agreement: StepAgreement;
   readonly #borrowed: BorrowedGradients;
   readonly #fingerprint = new Fingerprint();
   #gradScale = 1;
+  /** Calls of step() since the weights were last compared; 0: they are compared now. */
+  #unchecked = 0;
 
   /**
    * Every process calls it, with the same parameters and options.
@@ -68,14 +84,17 @@ export class ShardedLARS extends LARS {
     options: LARSOptions,
     shardedOptions: ShardedOptions,
   ) {
-    const { collective, kernel, parts } = prepare(new.target, [params, options], shardedOptions);
-    super(params, options, { kernel });
+    const prepared = prepare(new.target, [params, options], shardedOptions);
+    const { collective, kernel } = prepared;
+    super(prepared.groups, options, { kernel });
     this.collective = collective;
     this.#sharded = kernel;
-    this.#parts = parts;
+    this.#options = { ...options };
+    this.#settings = prepared.settings;
     this.#agreement = new StepAgreement(collective, () => this.#describeStep());
     this.#borrowed = new BorrowedGradients(collective);
     try {
+      agreeOnJob(collective, () => this.#describe());
       this.#place(this.#parameters);
     } catch (error) {
       this.dispose();
@@ -86,14 +105,20 @@ export class ShardedLARS extends LARS {
   /**
    * Adds a group. Every process calls it, with the same group; its layers get rank 0's weights.
    *
-   * @throws on every process, with the ranks, if one has a wrong group or another one
+   * @throws on every process, with the ranks, if one has a wrong group or another one; then none has added it
    */
   override addParamGroup(group: ParamGroupOptions): void {
-    const before = this.#parameters.length;
-    together(this.collective, () => {
-      super.addParamGroup(group);
+    let added: ParamGroupOptions | undefined;
+    agreeOnJob(this.collective, () => {
+      const present = this.paramGroups.map(({ params }) => ({ params }));
+      const trial = tryOut(this.constructor, [[...present, group], this.#options]);
+      added = groupsOf(trial).at(-1);
+      return describeOptimizer(trial);
     });
-    this.#place(this.#parameters.slice(before));
+    together(this.collective, () => {
+      super.addParamGroup(added!);
+    });
+    this.#place(this.paramGroups.at(-1)!.params);
   }
 
   /**
@@ -106,13 +131,15 @@ export class ShardedLARS extends LARS {
    */
   override step(options: StepOptions = {}): StepReport {
     const active = this.#agreeOnStep(options);
+    this.#unchecked++;
     try {
       const gradients = active.map((parameter): [Float32Array, Float32Array] => [
         parameter.data,
         parameter.grad ?? this.#borrowed.lend(parameter),
       ]);
       this.#sharded.reduceGradients(new Map(gradients));
-      return super.step({ gradScale: this.#gradScale / this.#parts });
+      const parts = this.#settings.gradients === "mean" ? this.collective.size : 1;
+      return super.step({ gradScale: this.#gradScale / parts });
     } catch (error) {
       // All processes have the same sums, so all throw this one.
       if (this.collective.size === 1 || error instanceof NonFiniteGradientError) throw error;
@@ -135,20 +162,28 @@ export class ShardedLARS extends LARS {
     const layers = state.layers.map((layer, index) => {
       const { momentum } = layer;
       if (momentum === null) return layer;
-      const { data, size } = parameters[index]!;
+      const { size } = parameters[index]!;
       const whole = together(collective, () => emptyMomentum(momentum.kind, size));
-      this.#sharded.gatherMomentum(momentum, whole, data);
+      this.#sharded.gatherMomentum(index, momentum, whole);
       return { ...layer, momentum: whole };
     });
     return { ...state, layers };
   }
 
   /**
-   * Restores a whole state, of which each process keeps its part. Every process calls it, with the same state.
+   * Restores a whole state, of which each process keeps its part. Every process calls it, with the same state, which is
+   * compared by a checksum. Load the weights on every process too: the next step compares them.
    *
-   * @throws as {@link LARS.loadStateDict}, on every process, with the ranks
+   * @throws as {@link LARS.loadStateDict}, on every process, with the ranks; Error if they have different states
    */
   override loadStateDict(saved: StateDict): LoadReport {
+    if (this.collective.size > 1) {
+      agreeOnJob(this.collective, () => [
+        ...describeOptimizer(this),
+        ...describeState(checkedState(saved)),
+      ]);
+    }
+    this.#unchecked = 0;
     return together(this.collective, () => super.loadStateDict(saved));
   }
 
@@ -163,6 +198,10 @@ export class ShardedLARS extends LARS {
       addStep(this.#fingerprint, next);
       this.#fingerprint.add(this.#gradScale);
       gradients = next.groups.flatMap(({ layers }) => layers.map(hasGradient));
+      // Afterwards all have the same, whoever was wrong: a step gives each part from one process to all.
+      if (this.#comparesWeights) {
+        this.#fingerprint.add(checksumOf(this.#parameters.map(({ data }) => data)));
+      }
     } catch (thrown) {
       error = thrown;
     }
@@ -171,21 +210,31 @@ export class ShardedLARS extends LARS {
     return this.#parameters.filter((_, index) => active[index]);
   }
 
-  /** Compares layers and options over the processes, then deals new layers out. */
+  /** Whether the next step compares the weights of all processes. */
+  get #comparesWeights(): boolean {
+    const { checkEvery } = this.#settings;
+    return this.collective.size > 1 && checkEvery > 0 && this.#unchecked % checkEvery === 0;
+  }
+
+  /** Deals new layers out. */
   #place(parameters: readonly Parameter[]): void {
-    agreeOnJob(this.collective, () => [
-      { of: "sharded optimizer", what: "gradients", value: this.#parts === 1 ? "sum" : "mean" },
-      ...describeOptimizer(this),
-    ]);
-    this.#sharded.place(parameters.map(({ data }) => data));
     broadcastWeights(this.collective, parameters);
+    this.#sharded.place(parameters.map(({ data }) => data));
+  }
+
+  #describe(): Fact[] {
+    const settings = Object.entries(this.#settings).map(([what, value]) => ({
+      ...{ of: "ShardedLARS", what, value: shown(value) },
+    }));
+    return [...settings, ...describeOptimizer(this)];
   }
 
   #describeStep(): Fact[] {
     return [
-      ...describeOptimizer(this),
+      ...this.#describe(),
       ...describeProgress(this),
       { of: "step", what: "gradScale", value: String(this.#gradScale) },
+      ...(this.#comparesWeights ? describeWeights(this.#parameters) : []),
     ];
   }
 
@@ -207,30 +256,69 @@ export class ShardedLARS32bit extends ShardedLARS {
 
 type Given = [params: readonly Parameter[] | readonly ParamGroupOptions[], options: LARSOptions];
 
+interface Prepared {
+  readonly collective: Collective;
+  readonly kernel: ShardedKernel;
+  readonly groups: readonly ParamGroupOptions[];
+  readonly settings: Settings;
+}
+
+const NAMES = ["collective", "gradients", "checkEvery", "kernel", "threads"];
+
 /** Checks everything that the constructor of LARS would, on all processes: none may be left alone with an error. */
-function prepare(
-  target: typeof ShardedLARS,
-  [params, options]: Given,
-  given: ShardedOptions,
-): { collective: Collective; kernel: ShardedKernel; parts: number } {
-  checkFields("ShardedLARS: options", given, ["collective", "gradients", "kernel", "threads"]);
-  const { collective, gradients = "mean", ...kernelOptions } = given;
+function prepare(target: unknown, params: Given, given: ShardedOptions): Prepared {
+  const { collective } = (given as Partial<ShardedOptions> | undefined) ?? {};
   if (typeof (collective as Partial<Collective> | undefined)?.allReduce !== "function") {
     throw new TypeError(
       refusal("ShardedLARS: collective", collective, "a collective: await Mpi.init()"),
     );
   }
-  const kernel = together(collective, () => {
-    checkChoice("ShardedLARS: gradients", gradients, ["mean", "sum"]);
-    new (plainClass(target))(params, options, { kernel: "reference" }).dispose();
-    const { kernel: own, threads } = checkedKernelOptions(kernelOptions);
-    return createKernel(own, threads);
+  const checked = together(collective!, () => {
+    checkFields("ShardedLARS: options", given, NAMES);
+    const { gradients = "mean", checkEvery = 100, kernel: asked, threads: most } = given;
+    const settings = {
+      gradients: checkChoice("ShardedLARS: gradients", gradients, ["mean", "sum"]),
+      checkEvery: checkInteger("ShardedLARS: checkEvery", checkEvery, 0),
+    };
+    const groups = groupsOf(tryOut(target, params));
+    const { kernel, threads } = checkedKernelOptions({ kernel: asked, threads: most });
+    return { settings, groups, kernel: createKernel(kernel, threads) };
   });
-  const parts = gradients === "mean" ? collective.size : 1;
-  return { collective, kernel: new ShardedKernel(kernel, collective), parts };
+  const kernel = new ShardedKernel(checked.kernel, collective!);
+  return { ...checked, collective: collective!, kernel };
+}
+
+/**
+ * The optimizer that is not sharded, to find what is wrong with arguments before any process goes on with them. It has
+ * no state and no threads, so nobody need dispose of it.
+ *
+ * @throws as its constructor; TypeError for layers over one array, by which kernels know them
+ */
+function tryOut(target: unknown, [params, options]: Given): LARS {
+  const trial = new (plainClass(target as typeof ShardedLARS))(params, options, {
+    kernel: "reference",
+  });
+  const byArray = new Map<Float32Array, Parameter>();
+  for (const parameter of trial.paramGroups.flatMap((group) => group.params)) {
+    const other = byArray.get(parameter.data);
+    if (other !== undefined) {
+      throw new TypeError(
+        `params: expected an array of its own for each layer, got one for ${shown(other.name)} and ${shown(parameter.name)}`,
+      );
+    }
+    byArray.set(parameter.data, parameter);
+  }
+  return trial;
+}
+
+/** Groups with all their options, as plain objects: what the user gave may be a list that can be read only once. */
+function groupsOf({ paramGroups }: LARS): ParamGroupOptions[] {
+  return paramGroups.map((group) => Object.assign({}, group));
 }
 
 function plainClass(target: typeof ShardedLARS): typeof LARS {
-  if (target === ShardedLARS8bit) return LARS8bit;
-  return target === ShardedLARS32bit ? LARS32bit : LARS;
+  const isOf = (base: typeof ShardedLARS): boolean =>
+    target === base || target.prototype instanceof base;
+  if (isOf(ShardedLARS8bit)) return LARS8bit;
+  return isOf(ShardedLARS32bit) ? LARS32bit : LARS;
 }

@@ -1,5 +1,6 @@
 /** Programs of data-parallel training, as fast-check draws them. */
 import fc from "fast-check";
+import { CHUNK_SIZE } from "../../../src/kernels/kernel.js";
 import { anyRule, anySize, between, optionsWith } from "../../helpers/arbitraries.js";
 import type { Command, CreateSpec, GradientSpec, GroupSpec, LayerSpec } from "./program.js";
 
@@ -10,13 +11,23 @@ const powerOfTen = fc.integer({ min: -2, max: 2 }).map((exponent) => 10 ** expon
 
 let names = 0;
 
-const anyLayer: fc.Arbitrary<LayerSpec> = fc.record({
-  name: fc.boolean().map((isNamed) => (isNamed ? "named" : null)),
-  size: anySize,
-  seed: fc.nat(1e6),
-  scale: powerOfTen,
-  isAllocated: fc.boolean(),
-});
+function layerOf(size: fc.Arbitrary<number>): fc.Arbitrary<LayerSpec> {
+  return fc.record({
+    name: fc.boolean().map((isNamed) => (isNamed ? "named" : null)),
+    size,
+    seed: fc.nat(1e6),
+    scale: powerOfTen,
+    isAllocated: fc.boolean(),
+  });
+}
+
+/** Sizes at which layers are cut into one chunk, two, or a few: at those, and beside them. */
+export const sizeAroundChunks = fc.oneof(
+  fc.integer({ min: 1, max: 700 }),
+  fc
+    .tuple(fc.integer({ min: 1, max: 4 }), fc.constantFrom(-1, 0, 1, 300))
+    .map(([chunks, more]) => chunks * CHUNK_SIZE + more),
+);
 
 /** Names that occur once: checkpoints match by them. */
 function withOwnNames(group: GroupSpec): GroupSpec {
@@ -35,10 +46,10 @@ const anyOptions = fc
   )
   .map(([options, nonFinite, min8bitSize]) => ({ ...options, nonFinite, min8bitSize }));
 
-function groupOf(mostLayers: number): fc.Arbitrary<GroupSpec> {
+function groupOf(mostLayers: number, size: fc.Arbitrary<number>): fc.Arbitrary<GroupSpec> {
   return fc
     .record({
-      layers: fc.array(anyLayer, { minLength: 1, maxLength: mostLayers }),
+      layers: fc.array(layerOf(size), { minLength: 1, maxLength: mostLayers }),
       options: fc.oneof(
         fc.constant({}),
         fc.record({ lr: between(1e-4, 2), weightDecay: between(0, 0.1) }),
@@ -47,20 +58,22 @@ function groupOf(mostLayers: number): fc.Arbitrary<GroupSpec> {
     .map(withOwnNames);
 }
 
-const anyCreate: fc.Arbitrary<Command> = fc
-  .record({
-    kind: fc.constant("create" as const),
-    className: fc.constantFrom<CreateSpec["className"]>("LARS", "LARS8bit", "LARS32bit"),
-    kernel: fc.constantFrom<CreateSpec["kernel"]>("wasm", "wasm", "reference"),
-    groups: fc.array(groupOf(2), { minLength: 1, maxLength: 2 }),
-    options: anyOptions,
-    parallel: fc.record({
-      gradients: fc.constantFrom("mean" as const, "sum" as const),
-      checkEvery: fc.constantFrom(0, 1, 2, 100),
-      bucketBytes: fc.constantFrom(1, 4000, 100_000, 2 ** 24),
-    }),
-  })
-  .map((create) => create satisfies Command);
+function createWith(size: fc.Arbitrary<number>): fc.Arbitrary<Command> {
+  return fc
+    .record({
+      kind: fc.constant("create" as const),
+      className: fc.constantFrom<CreateSpec["className"]>("LARS", "LARS8bit", "LARS32bit"),
+      kernel: fc.constantFrom<CreateSpec["kernel"]>("wasm", "wasm", "reference"),
+      groups: fc.array(groupOf(2, size), { minLength: 1, maxLength: 2 }),
+      options: anyOptions,
+      parallel: fc.record({
+        gradients: fc.constantFrom("mean" as const, "sum" as const),
+        checkEvery: fc.constantFrom(0, 1, 2, 100),
+        bucketBytes: fc.constantFrom(1, 4000, 100_000, 2 ** 24),
+      }),
+    })
+    .map((create) => create satisfies Command);
+}
 
 /** Most gradients are there; a step with a fault is one of few, and has one kind of it. */
 function gradientOf(isWhole: boolean, fault: "NaN" | "short" | null): fc.Arbitrary<GradientSpec> {
@@ -124,9 +137,9 @@ function changesOf(size: number): fc.Arbitrary<Command[]> {
 }
 
 /** A group on all ranks, or on one, where it makes the next step fail, and then on the others. */
-function additionsOf(size: number): fc.Arbitrary<Command[]> {
+function additionsOf(size: number, ofLayers: fc.Arbitrary<number>): fc.Arbitrary<Command[]> {
   return fc
-    .tuple(groupOf(1), fc.option(fc.nat(size - 1)), stepOf(size))
+    .tuple(groupOf(1, ofLayers), fc.option(fc.nat(size - 1)), stepOf(size))
     .map(([group, first, step]) => {
       if (first === null) return [{ kind: "add" as const, rank: null, group }];
       const others = Array.from({ length: size }, (_, rank) => rank).filter((r) => r !== first);
@@ -158,8 +171,16 @@ function corruptionsOf(size: number): fc.Arbitrary<Command[]> {
     ]);
 }
 
-/** Programs for a number of processes. */
-export function programsOf(size: number, mostParts: number): fc.Arbitrary<Command[]> {
+/**
+ * Programs for a number of processes.
+ *
+ * @param ofLayers sizes of layers
+ */
+export function programsOf(
+  size: number,
+  mostParts: number,
+  ofLayers = anySize,
+): fc.Arbitrary<Command[]> {
   const one = (command: fc.Arbitrary<Command>): fc.Arbitrary<Command[]> =>
     command.map((only) => [only]);
   const part = fc.oneof(
@@ -168,12 +189,18 @@ export function programsOf(size: number, mostParts: number): fc.Arbitrary<Comman
     { arbitrary: one(anyLoad), weight: 2 },
     { arbitrary: one(fc.constant(check)), weight: 1 },
     { arbitrary: changesOf(size), weight: 2 },
-    { arbitrary: additionsOf(size), weight: 1 },
+    { arbitrary: additionsOf(size, ofLayers), weight: 1 },
     { arbitrary: corruptionsOf(size), weight: 1 },
   );
   return fc
-    .tuple(anyCreate, fc.array(part, { minLength: 1, maxLength: mostParts }))
+    .tuple(createWith(ofLayers), fc.array(part, { minLength: 1, maxLength: mostParts }))
     .map(([create, parts]) => [create, ...parts.flat()].filter(hasRoom()));
+}
+
+/** The same by ShardedLARS. Groups are added on all ranks at once: that is a call of all. */
+export function sharded(command: Command): Command {
+  if (command.kind === "create") return { ...command, isSharded: true };
+  return command.kind === "add" ? { ...command, rank: null } : command;
 }
 
 /** Leaves out groups beyond the layers that steps have gradients for. */

@@ -78,7 +78,11 @@ export class SharedCollective implements Collective {
 
   allReduce(values: Sequence<Float32Array>): void {
     this.calls.push("allReduce");
-    for (const array of arraysOf(values) as Float32Array[]) {
+    this.#sum(arraysOf(values) as Float32Array[]);
+  }
+
+  #sum(arrays: readonly Float32Array[]): void {
+    for (const array of arrays) {
       this.#begin("allReduce", array.length);
       this.#box(this.rank).set(bytesOf(array));
       this.#wait();
@@ -90,8 +94,18 @@ export class SharedCollective implements Collective {
     }
   }
 
-  reduceScatter(values: Sequence<Float32Array>): void {
-    this.allReduce(values);
+  /** Parts of others are undefined: here they become NaN, so that nobody gets away with using them. */
+  reduceScatter(values: Sequence<Float32Array>, counts: readonly number[]): void {
+    this.calls.push("reduceScatter");
+    const arrays = arraysOf(values) as Float32Array[];
+    this.#sum(arrays);
+    const begin = counts.slice(0, this.rank).reduce((sum, count) => sum + count, 0);
+    const end = begin + counts[this.rank]!;
+    let start = 0;
+    for (const array of arrays) {
+      array.fill(NaN, 0, Math.max(begin - start, 0)).fill(NaN, Math.max(end - start, 0));
+      start += array.length;
+    }
   }
 
   allGather(values: Sequence<NumberArray>, counts: readonly number[]): void {
