@@ -21,7 +21,7 @@ export function allocatedParameters(problem: Problem): Parameter[] {
   return problem.layers.map(({ name, shape }, index) => {
     const parameter = Parameter.allocate(shape, { name });
     parameter.data.set(problem.weights[index]!);
-    parameter.grad?.set(problem.gradients[index]!);
+    parameter.grad.set(problem.gradients[index]!);
     return parameter;
   });
 }

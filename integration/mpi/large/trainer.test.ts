@@ -1,28 +1,15 @@
 /** layerwise-train under mpirun: the same weights for any number of processes, after a kill too, and its exit codes. */
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { runCli } from "../../../packages/train/test/helpers/cli.js";
-import { csvText } from "../../../packages/train/test/helpers/data.js";
 import { checkpointHashes } from "../../../packages/train/test/helpers/folders.js";
 import { describeEach, mpirun } from "../test/helpers/mpirun.js";
 import type { Library, Outcome, RunOptions } from "../test/helpers/mpirun.js";
+import { CLI, trainerFiles } from "../test/helpers/trainer.js";
 
-const CLI = fileURLToPath(new URL("../../../packages/train/dist/cli.js", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "layerwise-mpi-trainer-"));
-const table = join(folder, "points.csv");
-writeFileSync(table, csvText());
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-});
-
-/** 120 rows in batches of 50, with micro-batches of 13: the last batch is unequal. */
-const small = [
-  ...["--data", table, "--label", "kind", "--hidden", "12"],
-  ...["--batch-size", "50", "--micro-batch", "13"],
-];
+const { folder, args: small, remove } = trainerFiles();
+afterAll(remove);
 const rates = ["--optimizer", "lars8bit,sgd", "--lr", "0.05"];
 
 function train(

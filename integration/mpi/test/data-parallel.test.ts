@@ -6,33 +6,17 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { programsOf } from "../../../packages/layerwise/test/distributed/data-parallel/draw.js";
-import {
-  checkedProgram,
-  expectProgram,
-} from "../../../packages/layerwise/test/distributed/data-parallel/expect-program.js";
-import { runOnProcesses } from "../../../packages/layerwise/test/distributed/data-parallel/run-on-processes.js";
 import { describeEach, mpirun } from "./helpers/mpirun.js";
+import { expectPrograms } from "./helpers/programs.js";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const LIBRARY = fileURLToPath(import.meta.resolve("layerwise/mpi"));
-/** A job takes seconds to start, so it runs several programs. */
+/** Of one job. */
 const PROGRAMS = 5;
 
 describeEach("drawn programs, to the bit", (library) => {
   it.each([1, 2, 3, 4, 8])("on %i processes", async (size) => {
     const drawn = fc.sample(programsOf(size, 8), { numRuns: PROGRAMS, seed: 1000 + size });
-    const programs = drawn.map((commands) => checkedProgram(size, commands));
-    const outcomes = await runOnProcesses(
-      async (processes, script, args) => {
-        const { code, stderr } = await mpirun(library, processes, [script, ...args]);
-        expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      },
-      LIBRARY,
-      { size, programs: programs.map(({ commands }) => commands) },
-    );
-    programs.forEach((program, index) => {
-      expectProgram(program, outcomes[index]!);
-    });
+    await expectPrograms(library, size, drawn);
   });
 });
 

@@ -1,27 +1,15 @@
 /** layerwise-train under mpirun: the weights of one process. large/ has more: 8 processes, searches, kills, errors. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, expect, it } from "vitest";
-import { csvText } from "../../../packages/train/test/helpers/data.js";
 import { checkpointHashes } from "../../../packages/train/test/helpers/folders.js";
 import { describeEach, mpirun } from "./helpers/mpirun.js";
+import { CLI, trainerFiles } from "./helpers/trainer.js";
 
-const CLI = fileURLToPath(new URL("../../../packages/train/dist/cli.js", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "layerwise-mpi-trainer-"));
-const table = join(folder, "points.csv");
-writeFileSync(table, csvText());
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-});
-
-/** Batches of 50 with micro-batches of 13: the last batch is unequal. */
-const args = [
-  ...["--data", table, "--label", "kind", "--hidden", "12", "--workers", "1", "--epochs", "2"],
-  ...["--batch-size", "50", "--micro-batch", "13", "--optimizer", "lars8bit,sgd", "--lr", "0.05"],
-];
+const { folder, args: small, remove } = trainerFiles();
+afterAll(remove);
+const rates = ["--optimizer", "lars8bit,sgd", "--lr", "0.05"];
+const args = [...small, ...rates, "--workers", "1", "--epochs", "2"];
 
 describeEach("the weights of one process without mpirun, on two", (library) => {
   it.each([[[]], [["--shard-state"]]])("%j", async (extra) => {

@@ -3,7 +3,6 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { coresOf } from "../src/distributed/cores.js";
-import { wasLaunched, withoutLauncher } from "../src/distributed/launched.js";
 import { csvText, idxFiles, temporaryFolder, writeFiles } from "./helpers/data.js";
 import { checkpointHashes, metricsOf, withoutTimes } from "./helpers/folders.js";
 import { teamThreads } from "./helpers/team-threads.js";
@@ -171,13 +170,4 @@ describe("what all processes are told", () => {
 test("cores by the kernel's list", () => {
   expect(coresOf("0-3,8")).toEqual([0, 1, 2, 3, 8]);
   expect(coresOf("5")).toEqual([5]);
-});
-
-test("launchers are told by what they set, which other processes must not get", () => {
-  expect(wasLaunched({ PATH: "/bin" })).toBe(false);
-  expect(wasLaunched({ OMPI_COMM_WORLD_RANK: "0" })).toBe(true);
-  expect(wasLaunched({ PMI_RANK: "3" })).toBe(true);
-  expect(withoutLauncher({ PATH: "/bin", PMI_RANK: "3", OMPI_COMM_WORLD_SIZE: "4" })).toEqual({
-    PATH: "/bin",
-  });
 });

@@ -2,40 +2,22 @@
  * DataParallel on threads against the local optimizer on tree sums: drawn programs, on 1, 2, 3, 4 and 8 ranks. With 3,
  * gradients are whole numbers, whose sums are exact in any order.
  */
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { runs } from "../helpers/arbitraries.js";
 import { programsOf } from "./data-parallel/draw.js";
-import { checkedProgram, expectProgram } from "./data-parallel/expect-program.js";
-import type { Command, GradientSpec, Outcome } from "./data-parallel/program.js";
-import { ranksOf } from "./ranks/run-on-ranks.js";
-import type { Ranks } from "./ranks/run-on-ranks.js";
+import type { Command, GradientSpec } from "./data-parallel/program.js";
+import { ProgramsOnThreads } from "./data-parallel/programs-on-threads.js";
 
 const TIMEOUT_MS = 240_000;
 /** Of a program, each of one to a few commands. */
 const MOST_PARTS = 8;
 
-let ranks: Ranks<readonly Command[], Outcome[]>;
+let threads: ProgramsOnThreads;
 
 beforeAll(async () => {
-  ranks = await ranksOf(new URL("data-parallel/run.ts", import.meta.url));
+  threads = await ProgramsOnThreads.start();
 }, TIMEOUT_MS);
 
-afterAll(() => ranks.dispose());
-
-/** What programs came to, on any number of ranks. */
-const seen = { steps: 0, skipped: 0, errors: "" };
-
-async function expectOnThreads(size: number, commands: readonly Command[]): Promise<void> {
-  const program = checkedProgram(size, commands);
-  const outcomes = await ranks.run(size, program.commands);
-  expectProgram(program, outcomes);
-  for (const { report, error } of outcomes[0]!) {
-    if (report !== null) seen.steps++;
-    if (report?.skipped === true) seen.skipped++;
-    seen.errors += `${error ?? ""}\n`;
-  }
-}
+afterAll(() => threads.dispose());
 
 describe("on threads, as the local optimizer on sums, to the bit", () => {
   it.each([
@@ -47,13 +29,7 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
   ])(
     "$programs programs on $size ranks: weights, state, reports and refusals",
     async ({ size, programs }) => {
-      const property = fc.asyncProperty(programsOf(size, MOST_PARTS), (commands) =>
-        expectOnThreads(size, commands),
-      );
-      // Shrinking would take hundreds of jobs, each with its threads.
-      await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
-        [Command[]]
-      >);
+      await threads.expectDrawn({ size, programs }, programsOf(size, MOST_PARTS));
     },
     TIMEOUT_MS,
   );
@@ -115,15 +91,15 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
     async ({ program }) => {
       for (const size of [1, 2, 3, 4, 8]) {
         const commands = program.map((part) => (typeof part === "function" ? part(size) : part));
-        await expectOnThreads(size, [create, ...commands]);
+        await threads.expect(size, [create, ...commands]);
       }
     },
     TIMEOUT_MS,
   );
 
   it("programs came to all that can happen", () => {
-    expect(seen.steps).toBeGreaterThan(300);
-    expect(seen.skipped).toBeGreaterThan(5);
+    expect(threads.seen.steps).toBeGreaterThan(300);
+    expect(threads.seen.skipped).toBeGreaterThan(5);
     for (const text of [
       "NonFiniteGradientError: layer ",
       ": grad: expected a Float32Array of ",
@@ -133,7 +109,7 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
       "weights after step ",
       "as on rank 0, got ",
     ]) {
-      expect(seen.errors).toContain(text);
+      expect(threads.seen.errors).toContain(text);
     }
   });
 });

@@ -2,40 +2,21 @@
  * ShardedLARS on threads against LARS on tree sums: the drawn programs of data-parallel training, whatever they do, on 1,
  * 2, 3, 4 and 8 ranks. With 3, gradients are whole numbers, whose sums are exact in any order.
  */
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { runs } from "../helpers/arbitraries.js";
 import { programsOf, sharded, sizeAroundChunks } from "./data-parallel/draw.js";
-import { checkedProgram, expectProgram } from "./data-parallel/expect-program.js";
-import type { Command, Outcome } from "./data-parallel/program.js";
-import { ranksOf } from "./ranks/run-on-ranks.js";
-import type { Ranks } from "./ranks/run-on-ranks.js";
+import { ProgramsOnThreads } from "./data-parallel/programs-on-threads.js";
 
 const TIMEOUT_MS = 240_000;
 /** Of a program, each of one to a few commands. */
 const MOST_PARTS = 8;
 
-let ranks: Ranks<readonly Command[], Outcome[]>;
+let threads: ProgramsOnThreads;
 
 beforeAll(async () => {
-  ranks = await ranksOf(new URL("data-parallel/run.ts", import.meta.url));
+  threads = await ProgramsOnThreads.start();
 }, TIMEOUT_MS);
 
-afterAll(() => ranks.dispose());
-
-/** What programs came to, on any number of ranks. */
-const seen = { steps: 0, skipped: 0, errors: "" };
-
-async function expectOnThreads(size: number, drawn: readonly Command[]): Promise<void> {
-  const program = checkedProgram(size, drawn.map(sharded));
-  const outcomes = await ranks.run(size, program.commands);
-  expectProgram(program, outcomes);
-  for (const { report, error } of outcomes[0]!) {
-    if (report !== null) seen.steps++;
-    if (report?.skipped === true) seen.skipped++;
-    seen.errors += `${error ?? ""}\n`;
-  }
-}
+afterAll(() => threads.dispose());
 
 describe("on threads, as the local optimizer on sums, to the bit", () => {
   it.each([
@@ -47,13 +28,10 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
   ])(
     "$programs programs on $size ranks: weights, state, reports and refusals",
     async ({ size, programs }) => {
-      const property = fc.asyncProperty(programsOf(size, MOST_PARTS), (commands) =>
-        expectOnThreads(size, commands),
+      await threads.expectDrawn(
+        { size, programs },
+        programsOf(size, MOST_PARTS).map((commands) => commands.map(sharded)),
       );
-      // Shrinking would take hundreds of jobs, each with its threads.
-      await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
-        [Command[]]
-      >);
     },
     TIMEOUT_MS,
   );
@@ -66,18 +44,16 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
   ])(
     "$programs programs on $size ranks, with layers around multiples of the chunk",
     async ({ size, programs }) => {
-      const property = fc.asyncProperty(programsOf(size, 4, sizeAroundChunks), (commands) =>
-        expectOnThreads(size, commands),
+      await threads.expectDrawn(
+        { size, programs },
+        programsOf(size, 4, sizeAroundChunks).map((commands) => commands.map(sharded)),
       );
-      await fc.assert(property, { ...runs(programs), endOnFailure: true } as fc.Parameters<
-        [Command[]]
-      >);
     },
     TIMEOUT_MS,
   );
 
   it("programs came to all that can happen", () => {
-    expect(seen.steps).toBeGreaterThan(150);
+    expect(threads.seen.steps).toBeGreaterThan(150);
     for (const text of [
       "NonFiniteGradientError: layer ",
       ": grad: expected a Float32Array of ",
@@ -85,7 +61,7 @@ describe("on threads, as the local optimizer on sums, to the bit", () => {
       ": expected weightDecay ",
       "weights after step ",
     ]) {
-      expect(seen.errors).toContain(text);
+      expect(threads.seen.errors).toContain(text);
     }
   });
 });

@@ -117,3 +117,11 @@ it("ends the job when one rank has no memory in the middle of a step", async () 
   expect(errors[0]).toContain("aborted by another rank");
   expect(errors[1]).toContain("aborted: rank 1: the step failed: RangeError: Array buffer alloc");
 });
+
+it("ends the job when one rank has no memory for a state that another has loaded", async () => {
+  const errors = await resultsOf("fullMemoryForState");
+  expect(errors).toEqual([
+    "Error: aborted: rank 0: loading a state failed: RangeError: rank 1: Array buffer allocation failed",
+    "RangeError: rank 1: Array buffer allocation failed",
+  ]);
+});

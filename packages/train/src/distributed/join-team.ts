@@ -1,14 +1,12 @@
 /** Joins the processes that a launcher has started together. */
-import { wasLaunched } from "./launched.js";
+import * as library from "layerwise/mpi";
 import { Team } from "./team.js";
 
 /**
- * Under a launcher, loads MPI; otherwise nothing is loaded.
+ * Without a launcher this process is a team of its own, and needs neither MPI nor koffi.
  *
  * @throws Error that says what to install where MPI can't be used
  */
 export async function joinTeam(): Promise<Team> {
-  if (!wasLaunched(process.env)) return Team.alone();
-  const library = await import("layerwise/mpi");
   return Team.of({ collective: await library.Mpi.init(), library });
 }

@@ -1,4 +1,5 @@
 /** layerwise's optimizers with their state split over processes. */
+import { excludeFromAdaptation } from "layerwise";
 import type { LARSOptions, Parameter, StepReport } from "layerwise";
 import type { Checkpoint } from "layerwise/checkpoint";
 import type { Members } from "../distributed/team.js";
@@ -26,14 +27,7 @@ export class ShardedOptimizer implements StepOptimizer {
   ) {
     const Optimizer = optimBits === 8 ? library.ShardedLARS8bit : library.ShardedLARS32bit;
     // The groups of an optimizer that is not sharded, so that checkpoints are the same.
-    const groups = [
-      { params: parameters.filter(isMatrix) },
-      {
-        params: parameters.filter((parameter) => !isMatrix(parameter)),
-        trustRatio: "none" as const,
-        weightDecay: 0,
-      },
-    ].filter(({ params }) => params.length > 0);
+    const groups = excludeFromAdaptation(parameters, (parameter) => !isMatrix(parameter));
     const distributed = { collective, gradients: "sum" as const, threads };
     this.#optimizer = new Optimizer(groups, options, distributed);
   }

@@ -1,7 +1,7 @@
 /** One cell of a sweep: a training run in a process of its own. */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { withoutLauncher } from "../distributed/launched.js";
+import { withoutMpi } from "layerwise/mpi";
 import { UsageError } from "../errors.js";
 import { readMetrics } from "../metrics.js";
 import { AUTO, optionName } from "../options.js";
@@ -84,7 +84,7 @@ function runProcess(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [CLI, ...args], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
-      env: withoutLauncher(process.env),
+      env: withoutMpi(process.env),
     });
     let errors = "";
     child.stderr!.on("data", (chunk: Buffer) => (errors += chunk.toString()));

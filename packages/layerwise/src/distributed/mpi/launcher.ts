@@ -35,7 +35,7 @@ function countOf(text: string | undefined): number | null {
 }
 
 /** Variables by which a process finds its job. */
-const OF_A_JOB = /^(OMPI_|PMI_|PMIX_|PRTE_|MPIR_|HYDI?_|MPI_LOCAL(RANKID|NRANKS)$)/;
+const OF_A_JOB = /^(OMPI_|PMI_|PMIX_|PRTE_|MPIR_|HYDI?_|HYDRA_|MPI_LOCAL(RANKID|NRANKS)$)/;
 
 /**
  * An environment without MPI's variables. A child process that inherits them takes itself for a part of the job, and

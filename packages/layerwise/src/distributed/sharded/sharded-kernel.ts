@@ -8,6 +8,7 @@ import { referenceKernel } from "../../kernels/reference.js";
 import type { Momentum } from "../../state/momentum.js";
 import { momentumArrays, partOfMomentum } from "../../state/momentum.js";
 import type { Collective } from "../collective.js";
+import { rangesOf } from "../tree/sequence.js";
 import { partition } from "./partition.js";
 import type { Shards } from "./partition.js";
 
@@ -207,9 +208,7 @@ export class ShardedKernel implements Kernel {
     const { rank, size } = this.#collective;
     const counts = new Array<number>(size).fill(0);
     for (const { owner } of pieces) counts[owner]! += SUMS;
-    const starts = counts.map((_, index) =>
-      counts.slice(0, index).reduce((sum, count) => sum + count, 0),
-    );
+    const starts = rangesOf(counts).map(({ begin }) => begin);
     const values = new Float64Array(SUMS * pieces.length);
     own.forEach(({ weights, gradient, update }, index) => {
       values.set([weights, gradient, update], starts[rank]! + SUMS * index);

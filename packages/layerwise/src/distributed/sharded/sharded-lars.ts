@@ -174,7 +174,8 @@ export class ShardedLARS extends LARS {
    * Restores a whole state, of which each process keeps its part. Every process calls it, with the same state, which is
    * compared by a checksum. Load the weights on every process too: the next step compares them.
    *
-   * @throws as {@link LARS.loadStateDict}, on every process, with the ranks; Error if they have different states
+   * @throws as {@link LARS.loadStateDict}, on every process, with the ranks; Error if they have different states. Then
+   *   nothing was loaded. Memory that is full on some processes only ends the job
    */
   override loadStateDict(saved: StateDict): LoadReport {
     if (this.collective.size > 1) {
@@ -184,7 +185,14 @@ export class ShardedLARS extends LARS {
       ]);
     }
     this.#unchecked = 0;
-    return together(this.collective, () => super.loadStateDict(saved));
+    let report: LoadReport | undefined;
+    try {
+      return together(this.collective, () => (report = super.loadStateDict(saved)));
+    } catch (error) {
+      // This process has loaded what another could not: there is no way back.
+      if (report !== undefined) this.collective.abort(`loading a state failed: ${String(error)}`);
+      throw error;
+    }
   }
 
   /** The layers that have a gradient on any process. */

@@ -16,12 +16,13 @@ const HYDRA = {
   MPI_LOCALNRANKS: "4",
   MPI_LOCALRANKID: "1",
   HYDI_CONTROL_FD: "7",
+  HYDRA_BOOTSTRAP: "ssh",
   MPIR_CVAR_CH3_INTERFACE_HOSTNAME: "host",
 };
 const SLURM = { SLURM_PROCID: "1", SLURM_NTASKS: "4" };
 
 it.each([
-  ["none", {}, null],
+  ["none", { PATH: "/bin" }, null],
   ["none, in a batch script of Slurm", SLURM, null],
   ["Open MPI's", OPEN_MPI, { kinds: ["Open MPI"], size: 4 }],
   ["Open MPI's in Slurm", { ...OPEN_MPI, ...SLURM }, { kinds: ["Open MPI"], size: 4 }],

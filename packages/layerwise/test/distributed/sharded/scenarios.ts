@@ -23,6 +23,27 @@ function fill(params: readonly Parameter[]): void {
   params.forEach(({ grad }, index) => grad?.set(randomArray(grad.length, 200 + index)));
 }
 
+/** A kernel that has no memory for momentum while `isFull` says so. */
+function limitedKernel(isFull: () => boolean): Kernel {
+  const wasm = createKernel("wasm", 1);
+  return {
+    name: "wasm",
+    threads: 1,
+    measure: (tasks) => wasm.measure(tasks),
+    apply: (tasks) => wasm.apply(tasks),
+    allocateMomentum: (kind, size) => {
+      if (isFull()) throw new RangeError("Array buffer allocation failed");
+      return wasm.allocateMomentum(kind, size);
+    },
+    releaseMomentum: (momentum) => {
+      wasm.releaseMomentum(momentum);
+    },
+    dispose: () => {
+      wasm.dispose();
+    },
+  };
+}
+
 /** What is thrown, as text. */
 function thrown(work: () => unknown): string | null {
   try {
@@ -180,25 +201,20 @@ export const scenarios = {
 
   /** Rank 1's memory is full in the middle of a step. */
   fullMemory: (collective: Collective) => {
-    const wasm = createKernel("wasm", 1);
-    const kernel: Kernel = {
-      name: "wasm",
-      threads: 1,
-      measure: (tasks) => wasm.measure(tasks),
-      apply: (tasks) => wasm.apply(tasks),
-      allocateMomentum: (kind, size) => {
-        if (collective.rank === 1) throw new RangeError("Array buffer allocation failed");
-        return wasm.allocateMomentum(kind, size);
-      },
-      releaseMomentum: (momentum) => {
-        wasm.releaseMomentum(momentum);
-      },
-      dispose: () => {
-        wasm.dispose();
-      },
-    };
+    const kernel = limitedKernel(() => collective.rank === 1);
     const optimizer = new ShardedLARS(layersOf(), OPTIONS, { collective, kernel });
     return thrown(() => optimizer.step());
+  },
+
+  /** Rank 1's memory is full when a state is loaded. */
+  fullMemoryForState: (collective: Collective) => {
+    let isFull = false;
+    const kernel = limitedKernel(() => isFull);
+    const optimizer = new ShardedLARS(layersOf(), OPTIONS, { collective, kernel });
+    optimizer.step();
+    const state = optimizer.stateDict();
+    isFull = collective.rank === 1;
+    return thrown(() => optimizer.loadStateDict(state));
   },
 };
 
