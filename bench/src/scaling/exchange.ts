@@ -20,8 +20,8 @@ export const ALGORITHMS: readonly Algorithm[] = ["ring", "halving and doubling",
 
 /** layerwise sends blocks of so many bytes, and adds one before it sends the next. */
 const BLOCK_BYTES = 2 ** 20;
-/** Four float64 of each process: whether all make the same call. */
-const CALL_BYTES = 4 * 8;
+/** Six float64 of each process: whether all make the same call. */
+const CALL_BYTES = 6 * 8;
 
 /** Seconds of an all-reduce of so many bytes. */
 export function allReduceTime(

@@ -12,7 +12,6 @@ const { MpiTransport } = await internal("mpi-transport");
 const MESSAGE_BYTES = 1000;
 const LENGTH = 1234;
 
-process.env.UCX_MEM_EVENTS ??= "n";
 const found = findLibrary(koffi, launcherOf(process.env), process);
 const calls = new Map();
 /** The library, which counts its calls. */

@@ -37,6 +37,7 @@ const VERSION_BYTES = 8192;
 
 /** @throws Error that says what to install, or that the library is not the launcher's */
 export function findLibrary(koffi: Koffi, { kinds }: Launcher, process: NodeProcess): FoundLibrary {
+  keepHeapWhole(process);
   const expected = `${kinds.join(" or ")}, whose launcher started this program`;
   const named = process.env[OVERRIDE];
   if (named !== undefined) {
@@ -59,6 +60,16 @@ export function findLibrary(koffi: Koffi, { kinds }: Launcher, process: NodeProc
   throw new Error(
     `Mpi.init: expected ${expected}, got none (looked for ${files.join(", ")}); install it (${packages}), start the program with another mpirun, or name a file with ${OVERRIDE}`,
   );
+}
+
+/**
+ * UCX carries MPICH's messages, and Open MPI's on request. When it loads, it tests its memory hooks with sbrk(page) and
+ * sbrk(-page), and ignores a failure of the first. Where V8 has mapped memory right above the heap, the second takes the
+ * heap's last page away, and the process crashes later: with UCX 1.13, 4 of about 100 jobs of 2 to 4 processes
+ * (github.com/openucx/ucx/issues/3831 has the same symptom). A value that is set already stays.
+ */
+function keepHeapWhole({ env }: NodeProcess): void {
+  env.UCX_MEM_EVENTS ??= "n";
 }
 
 /** A library with the standard ABI goes with any launcher: its job's size shows whether it fits. */

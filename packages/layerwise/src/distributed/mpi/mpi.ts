@@ -62,9 +62,7 @@ async function init(options: MpiOptions = {}): Promise<MpiJob> {
 
 async function startMpi(launcher: Launcher): Promise<MpiTransport> {
   const process = nodeProcess();
-  const koffi = await loadKoffi();
-  keepHeapWhole(process);
-  const found = findLibrary(koffi, launcher, process);
+  const found = findLibrary(await loadKoffi(), launcher, process);
   const transport = new MpiTransport(found, abiOf(found.kind, found.library));
   const { size } = launcher;
   if (size !== null && size !== transport.size) {
@@ -74,16 +72,6 @@ async function startMpi(launcher: Launcher): Promise<MpiTransport> {
     return transport.abort(1);
   }
   return transport;
-}
-
-/**
- * UCX carries MPICH's messages, and Open MPI's on request. When it loads, it tests its memory hooks with sbrk(page) and
- * sbrk(-page), and ignores a failure of the first. Where V8 has mapped memory right above the heap, the second takes the
- * heap's last page away, and the process crashes later: with UCX 1.13, 4 of about 100 jobs of 2 to 4 processes
- * (github.com/openucx/ucx/issues/3831 has the same symptom). A value that is set already stays.
- */
-function keepHeapWhole({ env }: NodeProcess): void {
-  env.UCX_MEM_EVENTS ??= "n";
 }
 
 /**
