@@ -31,6 +31,8 @@ export interface RunOptions {
   readonly cwd?: string;
   /** The launcher and its flags, for other hosts than this machine. */
   readonly launcher?: readonly string[];
+  /** A job that takes longer is killed. */
+  readonly patienceMs?: number;
   /** Called with the process of the launcher, for tests that interfere. */
   readonly onStart?: (pid: number) => void;
 }
@@ -61,9 +63,10 @@ export function mpirun(
   library: Library,
   size: number,
   args: readonly string[],
-  { env = {}, cwd = FOLDER, launcher: command = LAUNCHERS[library], onStart }: RunOptions = {},
+  options: RunOptions = {},
 ): Promise<Outcome> {
-  const [launcher = "", ...flags] = command;
+  const { env = {}, cwd = FOLDER, patienceMs = PATIENCE_MS, onStart } = options;
+  const [launcher = "", ...flags] = options.launcher ?? LAUNCHERS[library];
   const started = performance.now();
   return new Promise((resolve, reject) => {
     const child = spawn(launcher, [...flags, "-n", String(size), process.execPath, ...args], {
@@ -79,7 +82,7 @@ export function mpirun(
     const timer = setTimeout(() => {
       process.kill(-child.pid!, "SIGKILL");
       reject(new Error(`the job did not end: ${stdout}\n${stderr}`));
-    }, PATIENCE_MS);
+    }, patienceMs);
     child.on("error", reject);
     child.on("close", (code) => {
       clearTimeout(timer);
